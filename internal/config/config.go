@@ -1,0 +1,172 @@
+// Package config is the configuration file: its types, defaults, reading and
+// checking. It is the one place that declares keys: the table in keys.go drives
+// reading, checking, the commented template, the effective file and the
+// comparison at a reload.
+//
+// It promises that a Config that Load, Parse, Default or Tour return is valid,
+// and that Load and Parse report every problem that they can see at once, each
+// with its file, line and key. It knows nothing of the parts that are configured:
+// the daemon turns a Config into their Options.
+package config
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// Config is the whole configuration, one field for each section of the file.
+type Config struct {
+	Node  Node
+	Clock Clock
+	NTP   NTP
+	HLC   HLC
+	API   API
+}
+
+// Node says which appliance this is and where its data are.
+type Node struct {
+	Name    string
+	Number  uint16 // breaks ties between nodes
+	DataDir string // relative to the working directory
+}
+
+// Clock says what the clock believes and when it counts as synchronised.
+type Clock struct {
+	LocalStratum  uint8 // 0: off
+	FollowStratum uint8
+	// Chronyd is ChronydAuto, ChronydOff, the absolute path of chronyd's command
+	// socket, or the loopback address and port of its command port.
+	Chronyd    string
+	ErrorLimit time.Duration
+}
+
+// The values of Clock.Chronyd that name no address.
+const (
+	ChronydAuto = "auto"
+	ChronydOff  = "off"
+)
+
+// NTP says where and how time is served.
+type NTP struct {
+	Listen  []netip.AddrPort
+	Workers int // 0: one for each core
+}
+
+// HLC holds the limits of the hybrid logical clock.
+type HLC struct {
+	MaxLead time.Duration
+	Window  time.Duration
+}
+
+// API says where the API is served.
+type API struct {
+	Listen []netip.AddrPort
+}
+
+const (
+	fileLenMax   = 1 << 20 // bytes
+	tourStratum  = 10
+	fallbackName = "truechimer"
+)
+
+// Default returns the value of every key that a file leaves out. Its Node.Name
+// is the host's name, so it differs between machines.
+func Default() Config {
+	return Config{
+		Node: Node{Name: hostName(), DataDir: "./data"},
+		Clock: Clock{
+			FollowStratum: 10,
+			Chronyd:       ChronydAuto,
+			ErrorLimit:    time.Second,
+		},
+		NTP: NTP{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:11123")}},
+		HLC: HLC{MaxLead: time.Second, Window: 250 * time.Millisecond},
+		API: API{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:8123")}},
+	}
+}
+
+// Tour returns what is served where there is no file: the defaults, all of which
+// are loopback and high ports, and an unsynchronised clock as local stratum 10,
+// so that a first try works on any machine.
+func Tour() Config {
+	c := Default()
+	c.Clock.LocalStratum = tourStratum
+	return c
+}
+
+// Load reads the file at path. What the file leaves out has its default. The
+// error is a *Problems where the file could be read but not accepted.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("open configuration: %w; `truechimer config init` writes a template", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, fileLenMax+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Validate reports what a file with these values would be refused for, as a
+// *Problems, or nil. It serves who changed a Config after loading it, by a flag
+// say; the lines that it names are those of c.TOML().
+func (c Config) Validate() error {
+	_, err := Parse("configuration", []byte(c.TOML()))
+	return err
+}
+
+// Adopt returns c with the keys of next that can change without a restart; the
+// rest of what Diff lists stays as it is in c. It returns c and a *Problems where
+// the two do not go together.
+func (c Config) Adopt(next Config) (Config, error) {
+	adopted := c
+	for _, k := range keys() {
+		if k.live {
+			k.field.copy(&adopted, &next)
+		}
+	}
+	if err := adopted.Validate(); err != nil {
+		return c, err
+	}
+	return adopted, nil
+}
+
+// Change is one key that differs between two configurations. Old and New are in
+// the syntax of the file.
+type Change struct {
+	Key      string
+	Old, New string
+	Live     bool // takes effect without a restart
+}
+
+// Diff lists the keys whose values differ, in the order of the file.
+func Diff(old, next Config) []Change {
+	var changes []Change
+	for _, k := range keys() {
+		was, is := k.field.text(&old), k.field.text(&next)
+		if was != is {
+			changes = append(changes, Change{Key: k.path(), Old: was, New: is, Live: k.live})
+		}
+	}
+	return changes
+}
+
+// hostName is the host's name as far as it makes a node's name.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return fallbackName
+	}
+	if len(name) > nameLenMax {
+		name = name[:nameLenMax]
+	}
+	if nameFault(name) != "" {
+		return fallbackName
+	}
+	return name
+}

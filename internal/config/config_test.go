@@ -1,0 +1,333 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func diff(t *testing.T, what string, want, got any) {
+	t.Helper()
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+		t.Errorf("%s (-want +got):\n%s", what, d)
+	}
+}
+
+// full sets every key to something else than its default.
+const full = `
+[node]
+name = "t1.example"
+number = 65_535
+data_dir = '/var/lib/true "chimer"'
+
+[clock]
+local_stratum = 15
+follow_stratum = 0x1
+chronyd = "[::1]:323"
+error_limit = "50ms"
+
+[ntp]
+listen = ["0.0.0.0:123", "[::]:123", # both
+  "[fe80::1%eth0]:123", "127.0.0.1:0"]
+workers = 1024
+
+[hlc]
+max_lead = "1h"
+window = "20ms"
+
+[api]
+listen = ["[::1]:8123"]
+`
+
+func fullConfig() Config {
+	at := func(addrs ...string) (list []netip.AddrPort) {
+		for _, a := range addrs {
+			list = append(list, netip.MustParseAddrPort(a))
+		}
+		return list
+	}
+	return Config{
+		Node:  Node{Name: "t1.example", Number: 65535, DataDir: `/var/lib/true "chimer"`},
+		Clock: Clock{LocalStratum: 15, FollowStratum: 1, Chronyd: "[::1]:323", ErrorLimit: 50 * time.Millisecond},
+		NTP:   NTP{Listen: at("0.0.0.0:123", "[::]:123", "[fe80::1%eth0]:123", "127.0.0.1:0"), Workers: 1024},
+		HLC:   HLC{MaxLead: time.Hour, Window: 20 * time.Millisecond},
+		API:   API{Listen: at("[::1]:8123")},
+	}
+}
+
+func TestParse(t *testing.T) {
+	for name, c := range map[string]struct {
+		in   string
+		want Config
+	}{
+		"empty":          {"", Default()},
+		"comments":       {"# nothing\n\n[ntp] # here\n", Default()},
+		"every key":      {full, fullConfig()},
+		"carriage":       {strings.ReplaceAll(full, "\n", "\r\n"), fullConfig()},
+		"dotted":         {"ntp.workers = 3", with(func(c *Config) { c.NTP.Workers = 3 })},
+		"braces":         {"ntp = { workers = 3 }\nhlc = {}", with(func(c *Config) { c.NTP.Workers = 3 })},
+		"quoted key":     {"[\"ntp\"]\n'workers' = 3", with(func(c *Config) { c.NTP.Workers = 3 })},
+		"no end of line": {"[ntp]\nworkers = 3", with(func(c *Config) { c.NTP.Workers = 3 })},
+		"mapped address": {`ntp.listen = ["[::ffff:192.0.2.1]:123"]`,
+			with(func(c *Config) { c.NTP.Listen = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:123")} })},
+		"chronyd socket": {`clock.chronyd = "/run/chrony/chronyd.sock"`,
+			with(func(c *Config) { c.Clock.Chronyd = "/run/chrony/chronyd.sock" })},
+		"chronyd off":   {`clock.chronyd = "off"`, with(func(c *Config) { c.Clock.Chronyd = ChronydOff })},
+		"least limits":  {"hlc = {max_lead='21ms', window='20ms'}\nclock.error_limit='10us'", with(leastLimits)},
+		"great window":  {"hlc = {max_lead='10.1s', window='10s'}", with(greatWindow)},
+		"greatest file": {"#" + strings.Repeat(".", fileLenMax-1), Default()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Parse("x.toml", []byte(c.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			diff(t, "configuration", c.want, got)
+		})
+	}
+}
+
+func with(change func(*Config)) Config {
+	c := Default()
+	change(&c)
+	return c
+}
+
+func leastLimits(c *Config) {
+	c.HLC = HLC{MaxLead: 21 * time.Millisecond, Window: 20 * time.Millisecond}
+	c.Clock.ErrorLimit = 10 * time.Microsecond
+}
+
+func greatWindow(c *Config) {
+	c.HLC = HLC{MaxLead: 10100 * time.Millisecond, Window: 10 * time.Second}
+}
+
+// TestTable ties the table to the types: every key is documented, has its own
+// place in Config, and says in words what it takes.
+func TestTable(t *testing.T) {
+	seen := map[string]bool{}
+	differ := map[string]bool{}
+	for _, c := range Diff(Default(), fullConfig()) {
+		differ[c.Key] = true
+	}
+	for _, k := range keys() {
+		if seen[k.path()] {
+			t.Errorf("%s is declared twice", k.path())
+		}
+		seen[k.path()] = true
+		if !strings.HasSuffix(k.doc, ".") || k.field.want == "" {
+			t.Errorf("%s has no documentation", k.path())
+		}
+		if !differ[k.path()] {
+			t.Errorf("%s: the test's full configuration has its default", k.path())
+		}
+		// Setting only this key from the full file changes only this key.
+		to, from := Default(), fullConfig()
+		k.field.copy(&to, &from)
+		changes := Diff(Default(), to)
+		if len(changes) != 1 || changes[0].Key != k.path() || changes[0].Live != k.live {
+			t.Errorf("copying %s changes %+v", k.path(), changes)
+		}
+		// The copy is independent.
+		from.NTP.Listen[0], from.API.Listen[0] = netip.AddrPort{}, netip.AddrPort{}
+		unchanged := fullConfig()
+		if got, want := k.field.text(&to), k.field.text(&unchanged); got != want {
+			t.Errorf("%s: the copy is %s, want %s", k.path(), got, want)
+		}
+		if k.usual != "" {
+			if _, err := Parse("usual", []byte(k.path()+" = "+k.usual)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func TestTour(t *testing.T) {
+	c := Tour()
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if c.Clock.LocalStratum != 10 {
+		t.Errorf("local stratum %d", c.Clock.LocalStratum)
+	}
+	c.Clock.LocalStratum = 0
+	diff(t, "the tour without its stratum", Default(), c)
+	for _, a := range append(c.NTP.Listen, c.API.Listen...) {
+		if !a.Addr().IsLoopback() || a.Port() < 1024 {
+			t.Errorf("%s is not a high port of loopback", a)
+		}
+	}
+}
+
+func TestTOMLRoundTrips(t *testing.T) {
+	odd := with(func(c *Config) {
+		c.Node.DataDir = `C:\data "x"`
+		c.HLC = HLC{MaxLead: 10 * time.Minute, Window: 1500 * time.Millisecond}
+	})
+	for _, c := range []Config{Default(), Tour(), fullConfig(), odd} {
+		text := c.TOML()
+		got, err := Parse("show", []byte(text))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		diff(t, "after TOML", c, got)
+	}
+}
+
+func TestTemplate(t *testing.T) {
+	text := Template()
+	got, err := Parse("template", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "template", Default(), got)
+
+	// Uncommented, it sets every key, to the default still.
+	var all strings.Builder
+	for line := range strings.Lines(text) {
+		if key, isKey := strings.CutPrefix(line, "# "); isKey && strings.Contains(key, " = ") && !strings.HasPrefix(key, "In ") {
+			line = key
+		}
+		all.WriteString(line)
+	}
+	got, err = Parse("template", []byte(all.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "uncommented template", Default(), got)
+	for _, k := range keys() {
+		if !strings.Contains(all.String(), "\n"+k.name+" = ") {
+			t.Errorf("%s is not in the template", k.path())
+		}
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"listen":   func(c *Config) { c.API.Listen = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:8123")} },
+		"nothing":  func(c *Config) { c.NTP.Listen = nil },
+		"zero":     func(c *Config) { c.NTP.Listen = []netip.AddrPort{{}} },
+		"data dir": func(c *Config) { c.Node.DataDir = "a\nb" },
+		"number":   func(c *Config) { c.NTP.Workers = -1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := Default()
+			change(&c)
+			if err := c.Validate(); err == nil {
+				t.Error("accepted")
+			}
+		})
+	}
+}
+
+func TestDiffAndAdopt(t *testing.T) {
+	old, next := Default(), Default()
+	next.Clock.ErrorLimit = 50 * time.Millisecond
+	next.HLC.Window = 100 * time.Millisecond
+	diff(t, "changes", []Change{
+		{Key: "clock.error_limit", Old: `"1s"`, New: `"50ms"`, Live: true},
+		{Key: "hlc.window", Old: `"250ms"`, New: `"100ms"`},
+	}, Diff(old, next))
+
+	got, err := old.Adopt(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := old
+	want.Clock.ErrorLimit = next.Clock.ErrorLimit
+	diff(t, "adopted", want, got)
+
+	var live []string
+	for _, c := range Diff(Default(), fullConfig()) {
+		if c.Live {
+			live = append(live, c.Key)
+		}
+	}
+	diff(t, "live keys", []string{"clock.local_stratum", "clock.follow_stratum", "clock.chronyd", "clock.error_limit",
+		"hlc.max_lead"}, live)
+}
+
+// The window in force is the old one, which the new max lead is too small for.
+func TestAdoptRefusesWhatDoesNotGoTogether(t *testing.T) {
+	old := Default()
+	next := with(func(c *Config) { c.HLC = HLC{MaxLead: 200 * time.Millisecond, Window: 100 * time.Millisecond} })
+	got, err := old.Adopt(next)
+	if err == nil {
+		t.Error("accepted")
+	}
+	diff(t, "adopted", old, got)
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "t.toml")
+	if err := os.WriteFile(path, []byte(full), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "loaded", fullConfig(), got)
+
+	_, err = Load(filepath.Join(dir, "none.toml"))
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "config init") {
+		t.Errorf("a missing file: %v", err)
+	}
+	if _, err = Load(dir); err == nil {
+		t.Error("a directory was read")
+	}
+	if err := os.WriteFile(path, make([]byte, fileLenMax+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = Load(path); err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
+		t.Errorf("a file too large: %v", err)
+	}
+}
+
+// TestSampleFiles loads every TOML file in the tree.
+func TestSampleFiles(t *testing.T) {
+	const root = "../.."
+	found := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir // not ours
+		case d.IsDir() || filepath.Ext(path) != ".toml":
+			return nil
+		}
+		found++
+		_, err = Load(path)
+		if err != nil {
+			t.Error(err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found == 0 {
+		t.Error("there is no sample file in the tree")
+	}
+}
+
+func TestDurationText(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Hour: "1h", 10 * time.Minute: "10m", time.Hour + 10*time.Minute: "1h10m", time.Hour + time.Second: "1h0m1s",
+		20 * time.Second: "20s", 100 * time.Millisecond: "100ms", 0: "0s",
+	} {
+		if got := durationText(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+}

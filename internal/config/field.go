@@ -1,0 +1,299 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// field connects a key to its place in a Config.
+type field struct {
+	want string // what the file may say, in words
+	// set reads a value of the file into c and reports what is wrong with it. It
+	// leaves c alone when anything is.
+	set func(c *Config, v value) []fault
+	// text is the value of c in the syntax of the file.
+	text func(c *Config) string
+	copy func(to, from *Config)
+}
+
+// fault is one thing wrong with a value. Line is 0 where it is the key's.
+type fault struct {
+	line int
+	text string
+}
+
+// value is a value of the file, as far as any key can use it.
+type value struct {
+	kind  kind
+	text  string // the content of a string; how any other scalar is written
+	items []value
+	line  int
+}
+
+// kind names the type of a value, in the words of a message.
+type kind string
+
+const (
+	aString  kind = "a string"
+	aNumber  kind = "an integer"
+	aFloat   kind = "a number with a fraction"
+	aBool    kind = "a truth value"
+	aTime    kind = "a date or time"
+	aList    kind = "a list"
+	aSection kind = "a table"
+)
+
+// String describes v for a message that says what was expected instead.
+func (v value) String() string {
+	switch v.kind {
+	case aString:
+		return "the string " + quoted(v.text)
+	case aList, aSection:
+		return string(v.kind)
+	default:
+		return fmt.Sprintf("%s (%s)", v.kind, clipped(v.text))
+	}
+}
+
+// text is a key whose value is a string that check finds no fault with.
+func text(at func(*Config) *string, want string, check func(string) string) field {
+	return field{
+		want: want,
+		set: func(c *Config, v value) []fault {
+			if v.kind != aString {
+				return []fault{{text: fmt.Sprintf("want a string: %s, not %s", want, v)}}
+			}
+			if wrong := check(v.text); wrong != "" {
+				return []fault{{text: wrong}}
+			}
+			*at(c) = v.text
+			return nil
+		},
+		text: func(c *Config) string { return quotedTOML(*at(c)) },
+		copy: func(to, from *Config) { *at(to) = *at(from) },
+	}
+}
+
+// number is a key whose value is an integer from low to high, which T can hold.
+func number[T int | uint8 | uint16](at func(*Config) *T, low, high int64) field {
+	want := fmt.Sprintf("%d to %d", low, high)
+	return field{
+		want: want,
+		set: func(c *Config, v value) []fault {
+			if v.kind != aNumber {
+				return []fault{{text: fmt.Sprintf("want an integer, %s, not %s", want, v)}}
+			}
+			// Base 0 reads what TOML has: 0x, 0o, 0b and underscores.
+			n, err := strconv.ParseInt(v.text, 0, 64)
+			if err != nil || n < low || n > high {
+				return []fault{{text: fmt.Sprintf("want %s, not %s", want, clipped(v.text))}}
+			}
+			*at(c) = T(n)
+			return nil
+		},
+		text: func(c *Config) string { return strconv.FormatInt(int64(*at(c)), 10) },
+		copy: func(to, from *Config) { *at(to) = *at(from) },
+	}
+}
+
+// duration is a key whose value is a string such as "250ms", from low to high.
+func duration(at func(*Config) *time.Duration, low, high time.Duration) field {
+	want := fmt.Sprintf("%s to %s", durationText(low), durationText(high))
+	return field{
+		want: want,
+		set: func(c *Config, v value) []fault {
+			if v.kind != aString {
+				return []fault{{text: fmt.Sprintf(`want a duration in quotes, such as "250ms" or "1.5s", not %s`, v)}}
+			}
+			d, err := time.ParseDuration(v.text)
+			if err != nil {
+				return []fault{{text: fmt.Sprintf(`want a duration such as "250ms" or "1.5s", not %s`, quoted(v.text))}}
+			}
+			if d < low || d > high {
+				return []fault{{text: fmt.Sprintf("want %s, not %s", want, quoted(v.text))}}
+			}
+			*at(c) = d
+			return nil
+		},
+		text: func(c *Config) string { return quotedTOML(durationText(*at(c))) },
+		copy: func(to, from *Config) { *at(to) = *at(from) },
+	}
+}
+
+// listenMax limits a list of addresses: each costs a socket for each worker.
+const listenMax = 16
+
+// addresses is a key whose value is a list of addresses with ports, each of which
+// check finds no fault with.
+func addresses(at func(*Config) *[]netip.AddrPort, check func(netip.AddrPort) string) field {
+	want := fmt.Sprintf("a list of 1 to %d addresses with ports", listenMax)
+	return field{
+		want: want,
+		set: func(c *Config, v value) []fault {
+			if v.kind != aList {
+				return []fault{{text: fmt.Sprintf(`want %s, such as ["192.0.2.1:123", "[2001:db8::1]:123"], not %s`, want, v)}}
+			}
+			if n := len(v.items); n == 0 || n > listenMax {
+				return []fault{{text: fmt.Sprintf("want %s, not a list of %d", want, n)}}
+			}
+			list, faults := readAddresses(v.items, check)
+			if faults == nil {
+				*at(c) = list
+			}
+			return faults
+		},
+		text: func(c *Config) string {
+			var items []string
+			for _, a := range *at(c) {
+				items = append(items, quotedTOML(a.String()))
+			}
+			return "[" + strings.Join(items, ", ") + "]"
+		},
+		copy: func(to, from *Config) { *at(to) = slices.Clone(*at(from)) },
+	}
+}
+
+func readAddresses(items []value, check func(netip.AddrPort) string) ([]netip.AddrPort, []fault) {
+	var list []netip.AddrPort
+	var faults []fault
+	for _, item := range items {
+		a, wrong := readAddress(item)
+		if wrong == "" {
+			wrong = check(a)
+		}
+		if wrong == "" && slices.Contains(list, a) {
+			wrong = quoted(item.text) + " is in the list twice"
+		}
+		if wrong != "" {
+			faults = append(faults, fault{line: item.line, text: wrong})
+			continue
+		}
+		list = append(list, a)
+	}
+	return list, faults
+}
+
+// readAddress reads an IP address with a port. An IPv4 address in IPv6 clothes is
+// the IPv4 address, so that it cannot be listed twice.
+func readAddress(v value) (a netip.AddrPort, wrong string) {
+	if v.kind != aString {
+		return a, fmt.Sprintf(`want addresses in quotes, such as "192.0.2.1:123", not %s`, v)
+	}
+	a, err := netip.ParseAddrPort(v.text)
+	switch {
+	case err == nil:
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), ""
+	case strings.HasPrefix(v.text, ":"):
+		port := clipped(v.text[1:])
+		return a, fmt.Sprintf(`%s names no address: write "0.0.0.0:%s" for every IPv4 address of the machine, "[::]:%s" for every IPv6 one`,
+			quoted(v.text), port, port)
+	default:
+		return a, fmt.Sprintf(`%s is not an IP address with a port: write it as "192.0.2.1:123" or "[2001:db8::1]:123"`, quoted(v.text))
+	}
+}
+
+func servable(a netip.AddrPort) string {
+	if a.Addr().IsMulticast() || a.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return quoted(a.String()) + " is an address of many machines: answers must come from one of this machine's own"
+	}
+	return ""
+}
+
+func loopbackOnly(a netip.AddrPort) string {
+	if !a.Addr().IsLoopback() {
+		return quoted(a.String()) + " is not a loopback address: this version has neither TLS nor tokens, so whoever " +
+			"could reach the API could issue timestamps; listen on 127.0.0.1 or [::1] and let a proxy that " +
+			"authenticates its callers reach it there"
+	}
+	return ""
+}
+
+const (
+	nameLenMax = 63
+	pathLenMax = 4096 // PATH_MAX
+	// sun_path holds 108 bytes, the last of them zero.
+	socketLenMax = 107
+)
+
+const nameRange = "1 to 63 of the letters a-z and A-Z, digits, dots, dashes and underscores"
+
+func nameFault(s string) string {
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+	other := func(r rune) bool { return !strings.ContainsRune(allowed, r) }
+	if s == "" || len(s) > nameLenMax || strings.ContainsFunc(s, other) {
+		return fmt.Sprintf("want %s, not %s", nameRange, quoted(s))
+	}
+	return ""
+}
+
+func pathFault(s string) string {
+	switch {
+	case s == "":
+		return `want a path, not an empty string; "." is the working directory`
+	case len(s) > pathLenMax:
+		return fmt.Sprintf("want a path of at most %d bytes, not of %d", pathLenMax, len(s))
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Sprintf("want a path without control characters, not %s", quoted(s))
+	}
+	return ""
+}
+
+const chronydRange = `"auto", "off", the absolute path of its command socket, or a loopback address with its command port`
+
+func chronydFault(s string) string {
+	switch {
+	case s == ChronydAuto || s == ChronydOff:
+		return ""
+	case filepath.IsAbs(s) && len(s) > socketLenMax:
+		return fmt.Sprintf("want a socket's path of at most %d bytes, not of %d", socketLenMax, len(s))
+	case filepath.IsAbs(s):
+		return pathFault(s)
+	}
+	a, err := netip.ParseAddrPort(s)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("want %s, such as \"127.0.0.1:323\", not %s", chronydRange, quoted(s))
+	case !a.Addr().IsLoopback() && !a.Addr().Unmap().IsLoopback():
+		return quoted(s) + " is not a loopback address: only a chronyd on this machine can say what this clock does"
+	case a.Port() == 0:
+		return quoted(s) + " names no port: chronyd's command port is 323 unless its own configuration says otherwise"
+	}
+	return ""
+}
+
+// durationText is d as one would write it: 1h, not 1h0m0s.
+func durationText(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// quotedTOML is s as a basic string of TOML, any s that is valid UTF-8.
+func quotedTOML(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case unicode.IsControl(r):
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

@@ -1,0 +1,199 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestProblems(t *testing.T) {
+	for name, c := range map[string]struct {
+		in   string
+		want []string // each is a part of one line, in order
+	}{
+		"unknown key": {"[ntp]\n\nlisen = [\"127.0.0.1:123\"]",
+			[]string{"t.toml:3: ntp.lisen: unknown key; did you mean ntp.listen?"}},
+		"swapped letters":   {"[hlc]\nwidnow = 1", []string{"t.toml:2: hlc.widnow: unknown key; did you mean hlc.window?"}},
+		"dash":              {"[hlc]\nmax-lead = 1", []string{"t.toml:2: hlc.max-lead: unknown key; did you mean hlc.max_lead?"}},
+		"wrong section":     {"[clock]\nworkers = 1", []string{"t.toml:2: clock.workers: unknown key; did you mean ntp.workers?"}},
+		"same name nearby":  {"[api]\nliten = 1", []string{"t.toml:2: api.liten: unknown key; did you mean api.listen?"}},
+		"no section":        {"data_dir = 'x'", []string{"t.toml:1: data_dir: unknown key; did you mean node.data_dir?"}},
+		"nothing near":      {"[ntp]\nbroadcast = 1", []string{"t.toml:2: ntp.broadcast: unknown key; the keys of [ntp] are listen, workers"}},
+		"nothing near, top": {"broadcast = 1", []string{"t.toml:1: broadcast: unknown key; the sections are node, clock, ntp, hlc, api"}},
+		"deep":              {"[ntp]\nlisten.x = 1", []string{"t.toml:2: ntp.listen.x: unknown key"}},
+		"terminal escapes":  {"\"\\u001b[2J\" = 1", []string{`t.toml:1: "\x1b[2J": unknown key`}},
+		"unknown section": {"[nod]\nname = 1\nnumber = 2",
+			[]string{"t.toml:1: [nod]: unknown section; did you mean [node]?"}},
+		"unknown, nothing near": {"[[source]]\naddress = 'x'",
+			[]string{"t.toml:1: [source]: unknown section; the sections are node, clock, ntp, hlc, api"}},
+		"unknown braces":    {"nodes = {}", []string{"t.toml:1: nodes: unknown section; did you mean [node]?"}},
+		"section below":     {"[node.x]\ny = 1", []string{"t.toml:1: [node.x]: unknown section"}},
+		"section as key":    {"node = 5", []string{"t.toml:1: node: this is a section: write [node], and its keys below"}},
+		"list of sections":  {"[[ntp]]", []string{"t.toml:1: [ntp]: there is one such section: write [ntp], not [[ntp]]"}},
+		"section twice":     {"[ntp]\n[hlc]\n[ntp]", []string{"t.toml:3: [ntp]: the section is already opened on line 1"}},
+		"key twice":         {"[ntp]\nworkers = 1\nworkers = 2", []string{"t.toml:3: ntp.workers: the key is already set on line 2"}},
+		"key twice, dotted": {"ntp.workers = 1\n[ntp]\nworkers = 2", []string{"t.toml:3: ntp.workers: the key is already set on line 1"}},
+		"reopened braces":   {"ntp = {}\n[ntp]\nworkers = 1", []string{"t.toml:2: "}},
+
+		"two mistakes": {"[ntp]\nlisen = 1\n[hlc]\nwindow = 250\n", []string{
+			"t.toml:2: ntp.lisen: unknown key; did you mean ntp.listen?",
+			`t.toml:4: hlc.window: want a duration in quotes, such as "250ms" or "1.5s", not an integer (250)`}},
+		"two on one line":  {"ntp = {lisen = 1, workers = -1}", []string{"t.toml:1: ntp.lisen:", "t.toml:1: ntp.workers: want 0 to 1024, not -1"}},
+		"syntax and other": {"[ntp]\nworkers =\nlisen = 1\n", []string{"t.toml:2: this is not TOML: ", "t.toml:3: ntp.lisen: unknown key"}},
+		"quotes forgotten": {"[ntp]\nlisten = [\n  127.0.0.1:123,\n]\n[api]\nport = 1",
+			[]string{"t.toml:3: this is not TOML: ", "t.toml:6: api.port: unknown key"}},
+		"header broken": {"[ntp]\n[hlc\nwindow = '1s'\n[api]\nx = 1",
+			[]string{"t.toml:2: this is not TOML: ", "t.toml:5: api.x: unknown key"}},
+		"unfinished":     {"[ntp]\nlisten = [", []string{"this is not TOML: "}},
+		"leading zero":   {"[ntp]\nworkers = 010", []string{"t.toml:2: "}},
+		"byte mark":      {"\xef\xbb\xbf[ntp]", []string{"t.toml:1: this is not TOML: "}},
+		"not UTF-8":      {"[node]\nname = \"\xff\"", []string{"t.toml:2: the file is not UTF-8 text here"}},
+		"binary":         {"\x7fELF\x00\x01", []string{"t.toml:1: this is not TOML: "}},
+		"the file's end": {"x", []string{"t.toml:1: this is not TOML: "}},
+
+		"string for number":    {"ntp.workers = '4'", []string{`t.toml:1: ntp.workers: want an integer, 0 to 1024, not the string "4"`}},
+		"fraction for number":  {"ntp.workers = 4.0", []string{"want an integer, 0 to 1024, not a number with a fraction (4.0)"}},
+		"truth for number":     {"ntp.workers = true", []string{"not a truth value (true)"}},
+		"time for number":      {"ntp.workers = 2026-11-22", []string{"not a date or time (2026-11-22)"}},
+		"list for number":      {"ntp.workers = [1]", []string{"not a list"}},
+		"table for number":     {"ntp.workers = {}", []string{"ntp.workers: want an integer, 0 to 1024, not a table"}},
+		"number for string":    {"node.name = 5", []string{"node.name: want a string: 1 to 63 of the letters"}},
+		"string for list":      {"api.listen = '127.0.0.1:8123'", []string{"api.listen: want a list of 1 to 16 addresses with ports, such as "}},
+		"number in list":       {"ntp.listen = [\n 123,\n]", []string{"t.toml:2: ntp.listen: want addresses in quotes"}},
+		"far too large":        {"ntp.workers = 99999999999999999999", []string{"want 0 to 1024, not 99999999999999999999"}},
+		"over the most":        {"ntp.workers = 1025", []string{"want 0 to 1024, not 1025"}},
+		"node number":          {"node.number = 65536", []string{"want 0 to 65535, not 65536"}},
+		"local stratum":        {"clock.local_stratum = 16", []string{"want 0 to 15, not 16"}},
+		"follow stratum":       {"clock.follow_stratum = 0", []string{"want 1 to 15, not 0"}},
+		"name":                 {"node.name = ''", []string{"node.name: want 1 to 63 of the letters"}},
+		"name with a blank":    {"node.name = 'a b'", []string{`not "a b"`}},
+		"name too long":        {"node.name = '" + strings.Repeat("x", 64) + "'", []string{"node.name: want 1 to 63"}},
+		"no data":              {"node.data_dir = ''", []string{`node.data_dir: want a path, not an empty string`}},
+		"control in path":      {`node.data_dir = "a\u0007"`, []string{`want a path without control characters, not "a\a"`}},
+		"long path":            {"node.data_dir = '" + strings.Repeat("x", 4097) + "'", []string{"at most 4096 bytes, not of 4097"}},
+		"not a duration":       {"hlc.window = '250'", []string{`hlc.window: want a duration such as "250ms" or "1.5s", not "250"`}},
+		"window small":         {"hlc.window = '19ms'", []string{`want 20ms to 10s, not "19ms"`}},
+		"window large":         {"hlc.window = '11s'", []string{`want 20ms to 10s, not "11s"`}},
+		"lead negative":        {"hlc.max_lead = '-1s'", []string{`want 10ms to 1h, not "-1s"`}},
+		"lead large":           {"hlc.max_lead = '1h1ms'", []string{`want 10ms to 1h, not "1h1ms"`}},
+		"error limit small":    {"clock.error_limit = '1us'", []string{`want 10µs to 16s, not "1us"`}},
+		"error limit large":    {"clock.error_limit = '17s'", []string{`want 10µs to 16s, not "17s"`}},
+		"window beyond lead":   {"[hlc]\nmax_lead = '100ms'", []string{"t.toml:2: hlc.max_lead: window (250ms) must be less than max_lead (100ms)"}},
+		"window equals lead":   {"[hlc]\nmax_lead = '2s'\nwindow = '2s'", []string{"t.toml:3: hlc.window: window (2s) must be less"}},
+		"chronyd relative":     {"clock.chronyd = 'chronyd.sock'", []string{`want "auto", "off", the absolute path`}},
+		"chronyd name":         {"clock.chronyd = 'localhost:323'", []string{`not "localhost:323"`}},
+		"chronyd elsewhere":    {"clock.chronyd = '192.0.2.1:323'", []string{`"192.0.2.1:323" is not a loopback address: only a chronyd`}},
+		"chronyd no port":      {"clock.chronyd = '127.0.0.1:0'", []string{`names no port`}},
+		"chronyd path long":    {"clock.chronyd = '/" + strings.Repeat("x", 107) + "'", []string{"at most 107 bytes, not of 108"}},
+		"no addresses":         {"ntp.listen = []", []string{"want a list of 1 to 16 addresses with ports, not a list of 0"}},
+		"no port":              {"ntp.listen = ['127.0.0.1']", []string{`"127.0.0.1" is not an IP address with a port`}},
+		"host name":            {"ntp.listen = ['localhost:123']", []string{`"localhost:123" is not an IP address with a port`}},
+		"port too high":        {"ntp.listen = ['127.0.0.1:65536']", []string{`is not an IP address with a port`}},
+		"every address":        {"ntp.listen = [':123']", []string{`":123" names no address: write "0.0.0.0:123" for every IPv4 address`}},
+		"address twice":        {"ntp.listen = ['127.0.0.1:1', '127.0.0.1:1']", []string{`"127.0.0.1:1" is in the list twice`}},
+		"address twice, map":   {"ntp.listen = ['127.0.0.1:1',\n'[::ffff:127.0.0.1]:1']", []string{`t.toml:2: ntp.listen: "[::ffff:127.0.0.1]:1" is in the list twice`}},
+		"multicast":            {"ntp.listen = ['224.0.1.1:123']", []string{`"224.0.1.1:123" is an address of many machines`}},
+		"broadcast":            {"ntp.listen = ['255.255.255.255:123']", []string{`is an address of many machines`}},
+		"open API":             {"api.listen = ['0.0.0.0:8123']", []string{`t.toml:1: api.listen: "0.0.0.0:8123" is not a loopback address: this version has neither TLS nor tokens`}},
+		"API to anyone":        {"api.listen = ['[::]:8123']", []string{"is not a loopback address"}},
+		"two addresses":        {"ntp.listen = ['x',\n 'y']", []string{`t.toml:1: ntp.listen: "x"`, `t.toml:2: ntp.listen: "y"`}},
+		"a fault hides cross":  {"[hlc]\nmax_lead = '2h'\nwindow = '5s'", []string{`t.toml:2: hlc.max_lead: want 10ms to 1h, not "2h"`}},
+		"two of syntax":        {"[ntp\n[hlc]\nwindow = '1ms\n", []string{"t.toml:1: this is not TOML", "t.toml:3: this is not TOML"}},
+		"faults hide no cross": {"hlc.max_lead = '100ms'\nx = 1", []string{"t.toml:1: hlc.max_lead: window", "t.toml:2: x: unknown key"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Parse("t.toml", []byte(c.in))
+			var p *Problems
+			if !errors.As(err, &p) {
+				t.Fatalf("accepted: %v, %v", got, err)
+			}
+			lines := strings.Split(err.Error(), "\n")
+			if len(lines) != len(c.want) || len(p.List) != len(c.want) {
+				t.Fatalf("%d problems, want %d:\n%s", len(lines), len(c.want), err)
+			}
+			for i, part := range c.want {
+				if !strings.Contains(lines[i], part) {
+					t.Errorf("got  %s\nwant %s", lines[i], part)
+				}
+			}
+		})
+	}
+}
+
+func TestTooManyAddresses(t *testing.T) {
+	var list []string
+	for port := range listenMax + 1 {
+		list = append(list, fmt.Sprintf(`"127.0.0.1:%d"`, port))
+	}
+	in := func(n int) []byte { return []byte("ntp.listen = [" + strings.Join(list[:n], ", ") + "]") }
+	if _, err := Parse("t.toml", in(listenMax)); err != nil {
+		t.Error(err)
+	}
+	if _, err := Parse("t.toml", in(listenMax+1)); err == nil {
+		t.Error("17 addresses were accepted")
+	}
+}
+
+func TestProblemsAreLimited(t *testing.T) {
+	_, err := Parse("t.toml", []byte(strings.Repeat("x = 1\n", 1000)))
+	var p *Problems
+	if !errors.As(err, &p) {
+		t.Fatal(err)
+	}
+	if len(p.List) != problemsMax || p.More != 1000-problemsMax || !strings.HasSuffix(err.Error(), "\nand 950 more") {
+		t.Errorf("%d listed, %d more", len(p.List), p.More)
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"a", "", 1}, {"", "ab", 2}, {"listen", "listen", 0}, {"lisen", "listen", 1}, {"listten", "listen", 1},
+		{"lisren", "listen", 1}, {"lsiten", "listen", 1}, {"ca", "abc", 3}, {"name", "number", 3},
+		{strings.Repeat("x", 1<<20), "listen", 1 << 20},
+	} {
+		if got := distance(c.a, c.b); got != c.want {
+			t.Errorf("distance(%.10q, %q) = %d, want %d", c.a, c.b, got, c.want)
+		}
+		if got := distance(c.b, c.a); got != c.want {
+			t.Errorf("distance(%q, %.10q) = %d, want %d", c.b, c.a, got, c.want)
+		}
+	}
+}
+
+// FuzzParse: it never panics; what it refuses it explains; what it accepts reads
+// back the same from TOML.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(full))
+	f.Add([]byte(Template()))
+	f.Add([]byte("[ntp]\nlisten = [\n127\n]\na.b.c = {d = [{e = 1}]}\n[[x]]\n"))
+	f.Add([]byte("x = '''\n"))
+	f.Add([]byte("[ntp"))
+	f.Add([]byte("node.name = \"\\uD800\"\nnode.data_dir = \"\\t\\\"\""))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("f", data)
+		if err != nil {
+			var p *Problems
+			if !errors.As(err, &p) || len(p.List) == 0 {
+				t.Fatalf("refused without a problem: %v", err)
+			}
+			for _, one := range p.List {
+				if one.Line < 0 || one.Line > strings.Count(string(data), "\n")+1 || one.Text == "" {
+					t.Fatalf("%+v", one)
+				}
+			}
+			if strings.ContainsAny(err.Error(), "\x00\x1b\x7f") {
+				t.Fatalf("a control character in %q", err)
+			}
+			return
+		}
+		again, err := Parse("again", []byte(c.TOML()))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, c.TOML())
+		}
+		diff(t, "after TOML", c, again)
+	})
+}
