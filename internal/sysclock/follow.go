@@ -1,0 +1,315 @@
+package sysclock
+
+// Follow serves the system clock, and has to find out what may be said of it. There are
+// three witnesses, and they are believed in this order:
+//
+//  1. chronyd, which steers it and states an error bound: believed as it stands, unless it
+//     follows this very host (then two clocks would lean on each other), or its last update
+//     is from before the clock was last set by another hand: the one that it had then, or
+//     one that is older by its own time, which a step may have made look newer.
+//  2. The kernel, where somebody told it that the clock is synchronised to within maxerror.
+//     A maxerror of zero, however long it has grown since, proves nothing: that is what is
+//     written by those who did not measure. Setting the clock clears the assertion, so one
+//     that is seen later is fresh. A suspend does not clear it; after one it counts again
+//     when maxerror has been rewritten, that is, has become smaller.
+//  3. Nobody: then it is unsynchronised, or the local clock where the operator wants that.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/truechimer/truechimer/internal/clock"
+)
+
+// FollowSettings are what an operator may change while it runs.
+type FollowSettings struct {
+	LocalStratum  uint8         // of an unsynchronised clock that is served all the same; 0: it is not
+	FollowStratum uint8         // of a clock that the kernel asserts
+	ErrorLimit    time.Duration // a larger error bound is no claim any more
+	Tracker       Tracker       // nil: chronyd is not asked
+}
+
+// Follow is the Driver for a system clock that somebody else steers, or nobody. Not for
+// concurrent use.
+type Follow struct {
+	system    System
+	precision int8
+	local     func() []netip.Addr
+	settings  FollowSettings
+
+	last     Reading
+	lastSet  int64         // Unix time of the last step or wake-up, in the time after it; 0: none seen
+	heard    heard         // chronyd's last answer
+	stale    int64         // what heard was at the last step or wake-up: an update that does not know of it
+	distrust time.Duration // the kernel's maxerror counts once it is below this; 0: it counts
+	steps    uint64
+	synced   bool // it has been synchronised before
+}
+
+// heard is an answer of chronyd, and what was made of it.
+type heard struct {
+	mono      time.Duration
+	tracking  Tracking
+	judgement clock.Judgement // the zero one when the answer was refused
+}
+
+// NewFollow returns a driver over system. precision is log2 of seconds; local returns the
+// addresses of this host.
+func NewFollow(system System, precision int8, local func() []netip.Addr, settings FollowSettings) *Follow {
+	return &Follow{system: system, precision: precision, local: local, settings: settings}
+}
+
+// Set changes the settings from the next Poll on.
+func (f *Follow) Set(s FollowSettings) { f.settings = s }
+
+const (
+	// stepMin is the smallest jump that is told from a disturbed reading.
+	stepMin = time.Millisecond
+	// referenceSlack is how much older than a step chronyd's update may look when that
+	// update made the step.
+	referenceSlack = 5 * time.Second
+	// referenceGrain is how far chronyd may shift the time of one update, as it does where
+	// it compensates for temperature. Two updates are further apart.
+	referenceGrain = time.Millisecond
+	// answerHeld is how long chronyd's last answer stands when it does not answer in time:
+	// a busy machine is no reason to unsynchronise.
+	answerHeld = 5 * time.Second
+	// silenceIntervals is how many update intervals chronyd may be without an update before
+	// its sources count as gone, and silenceMin the shortest such time.
+	silenceIntervals = 4
+	silenceMin       = 5 * time.Minute
+)
+
+// Poll looks at the clocks, asks the witnesses, and judges.
+func (f *Follow) Poll(ctx context.Context) *clock.Snapshot {
+	reading := f.system.Read()
+	f.notice(reading)
+	judgement := f.judge(ctx, reading)
+	if judgement.State != clock.Unsynchronised {
+		f.synced = true
+	}
+	return &clock.Snapshot{
+		Time:      clock.Map{From: int64(reading.Mono), To: reading.Unix},
+		Mode:      clock.Follow,
+		Precision: f.precision,
+		Asleep:    reading.Asleep,
+		Steps:     f.steps,
+		Judgement: judgement,
+		System:    judgement,
+	}
+}
+
+// notice finds steps and suspends. A slew moves the monotonic clock and the wall clock
+// alike, and of the two only the wall clock goes on in a suspend, so that whatever else
+// comes between them was a jump.
+func (f *Follow) notice(r Reading) {
+	first := f.last == Reading{}
+	slept := r.Asleep - f.last.Asleep
+	jump := time.Duration(r.Unix-f.last.Unix) - (r.Mono - f.last.Mono) - slept
+	f.last = r
+	if first {
+		return
+	}
+	stepped := jump.Abs() >= stepMin
+	if stepped {
+		f.steps++
+	}
+	if slept > 0 {
+		f.distrust = -1 // not known yet; judgeKernel fills it in
+	}
+	if stepped || slept > 0 {
+		f.lastSet = r.Unix
+		f.stale = f.heard.tracking.Reference
+		f.heard.judgement = clock.Judgement{}
+	}
+}
+
+func (f *Follow) judge(ctx context.Context, r Reading) clock.Judgement {
+	reason, trouble := "nobody vouches for the system clock", ""
+	if f.settings.Tracker != nil {
+		tracking, err := f.settings.Tracker.Tracking(ctx)
+		switch {
+		case err == nil:
+			j, refusal := f.judgeTracking(tracking, r)
+			f.heard = heard{r.Mono, tracking, j}
+			if refusal == "" {
+				return f.limit(j)
+			}
+			// chronyd steers this clock: what the kernel says is chronyd's word too.
+			return f.unsynchronised(refusal)
+		case !errors.Is(err, ErrNoChronyd):
+			if j := f.heard.judgement; j.State != clock.Unsynchronised && r.Mono-f.heard.mono <= answerHeld {
+				return f.limit(aged(j, r.Mono-f.heard.mono))
+			}
+			reason = "chronyd cannot be asked (" + err.Error() + ")"
+			trouble = "; " + reason
+		}
+	}
+	kernel, err := f.system.Kernel()
+	if err != nil {
+		return f.unsynchronised(reason + "; " + err.Error())
+	}
+	j, refusal := f.judgeKernel(kernel, r)
+	if refusal != "" {
+		return f.unsynchronised(reason + "; " + refusal)
+	}
+	j.Reason += trouble
+	return f.limit(j)
+}
+
+// aged returns what a judgement has become after some time.
+func aged(j clock.Judgement, age time.Duration) clock.Judgement {
+	s := clock.Snapshot{Judgement: j}
+	j.RootDispersion = s.RootDispersion(age)
+	return j
+}
+
+// judgeTracking returns what follows from chronyd's report, or why it cannot be believed.
+func (f *Follow) judgeTracking(t Tracking, r Reading) (j clock.Judgement, refusal string) {
+	// chronyd dates its update by the time that the clock will show when it is corrected.
+	age := time.Duration(r.Unix-t.Reference) + t.Correction
+	switch {
+	case t.Leap == clock.LeapUnknown || t.Stratum == 0 || t.Stratum >= clock.StratumUnsynchronised:
+		return j, "chronyd is not synchronised"
+	case t.RefID == clock.RefIDLocal:
+		return j, "chronyd follows nothing but its own local clock"
+	case f.isLocal(t.Addr):
+		return j, fmt.Sprintf("chronyd follows %v, an address of this host: a clock that follows its own server proves nothing; give chronyd another source", t.Addr)
+	case f.lastSet != 0 && f.isStale(t, r, age), age < -referenceSlack:
+		return j, "the system clock was set by another hand, and chronyd has made no update since"
+	}
+	j = clock.Judgement{
+		State:          clock.Synchronised,
+		Reason:         fmt.Sprintf("chronyd follows %s", trackingSource(t)),
+		Source:         "chronyd",
+		Leap:           t.Leap,
+		Stratum:        t.Stratum,
+		RefID:          t.RefID,
+		Reference:      t.Reference,
+		RootDelay:      t.RootDelay,
+		RootDispersion: t.RootDispersion,
+		GrowthPPM:      clock.GrowthPPM(t.SkewPPM) + f.driftPPM(t, r),
+		ResidualOffset: t.Correction,
+		FrequencyPPM:   t.FrequencyPPM,
+	}
+	if age > max(silenceIntervals*t.UpdateInterval, silenceMin) {
+		j.State = clock.Holdover
+		j.Reason = fmt.Sprintf("chronyd has not heard from its sources for %v", age.Round(time.Second))
+	}
+	return j, ""
+}
+
+// driftPPM returns how fast what is left to correct has grown since chronyd was last asked.
+// Without an update in between it should shrink; it grows where chronyd only watches the
+// clock (-x), and the clock then runs away at a rate that is in none of chronyd's bounds.
+func (f *Follow) driftPPM(t Tracking, r Reading) float64 {
+	before := &f.heard
+	if before.mono == 0 || r.Mono <= before.mono || t.Reference != before.tracking.Reference {
+		return 0
+	}
+	grown := t.Correction.Abs() - before.tracking.Correction.Abs()
+	return max(0, 1e6*float64(grown)/float64(r.Mono-before.mono))
+}
+
+// isStale reports whether chronyd's last update is from before the last step or wake-up.
+func (f *Follow) isStale(t Tracking, r Reading, age time.Duration) bool {
+	return time.Duration(t.Reference-f.stale).Abs() < referenceGrain || age > time.Duration(r.Unix-f.lastSet)+referenceSlack
+}
+
+func trackingSource(t Tracking) string {
+	if t.Addr.IsValid() {
+		return t.Addr.String()
+	}
+	name := make([]byte, 0, len(t.RefID))
+	for _, b := range t.RefID {
+		if b > ' ' && b < 0x7f {
+			name = append(name, b)
+		}
+	}
+	return "the reference clock " + string(name)
+}
+
+func (f *Follow) isLocal(a netip.Addr) bool {
+	if !a.IsValid() {
+		return false
+	}
+	a = a.Unmap().WithZone("")
+	if a.IsLoopback() || a.IsUnspecified() {
+		return true
+	}
+	for _, own := range f.local() {
+		if own.Unmap().WithZone("") == a {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeKernel returns what follows from the kernel's state, or why that proves nothing.
+func (f *Follow) judgeKernel(k Kernel, r Reading) (j clock.Judgement, refusal string) {
+	if f.distrust < 0 {
+		f.distrust = k.MaxError
+	}
+	switch {
+	case !k.Synchronised:
+		f.distrust = 0 // what is asserted from here on is fresh
+		return j, "the kernel says that it is not synchronised"
+	case k.MaxError <= 0:
+		return j, "the kernel says synchronised with an error of zero, which nobody has measured"
+	case f.distrust > 0 && k.MaxError >= f.distrust:
+		f.distrust = k.MaxError // it grows until somebody writes it again
+		return j, "the machine slept, and nobody has corrected the clock since"
+	}
+	f.distrust = 0
+	return clock.Judgement{
+		State:          clock.Synchronised,
+		Reason:         fmt.Sprintf("the kernel was told that the clock is synchronised to within %v", k.MaxError),
+		Source:         "kernel",
+		Leap:           k.Leap,
+		Stratum:        f.settings.FollowStratum,
+		RefID:          clock.RefIDKernel,
+		Reference:      r.Unix,
+		RootDispersion: k.MaxError,
+		GrowthPPM:      clock.GrowthDefaultPPM,
+		FrequencyPPM:   k.FrequencyPPM,
+	}, ""
+}
+
+// limit takes back a claim that is too weak to be one.
+func (f *Follow) limit(j clock.Judgement) clock.Judgement {
+	s := clock.Snapshot{Judgement: j}
+	if bound := s.ErrorBound(0); bound > f.settings.ErrorLimit {
+		return f.unsynchronised(fmt.Sprintf("%s, but the error bound of %v exceeds the limit of %v (clock.error_limit)", j.Reason, bound, f.settings.ErrorLimit))
+	}
+	return j
+}
+
+func (f *Follow) unsynchronised(reason string) clock.Judgement {
+	j := clock.Judgement{
+		State:     clock.Unsynchronised,
+		Reason:    reason,
+		Source:    "none",
+		Leap:      clock.LeapUnknown,
+		Stratum:   clock.StratumUnsynchronised,
+		RefID:     clock.RefIDInit,
+		GrowthPPM: clock.GrowthDefaultPPM,
+	}
+	if f.synced {
+		j.RefID = clock.RefIDStep
+	}
+	if f.settings.LocalStratum > 0 {
+		// The reference is the clock itself: it is no further from that than its grain.
+		j.Source = "local"
+		j.Leap = clock.LeapNone
+		j.Stratum = f.settings.LocalStratum
+		j.RefID = clock.RefIDLocal
+		j.Reference = f.last.Unix
+		j.RootDispersion = time.Duration(math.Ceil(math.Ldexp(1e9, int(f.precision))))
+		j.GrowthPPM = 0
+	}
+	return j
+}

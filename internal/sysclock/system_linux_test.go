@@ -1,0 +1,195 @@
+package sysclock
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/truechimer/truechimer/internal/clock"
+)
+
+func TestKernelState(t *testing.T) {
+	synchronised := func(leap clock.Leap) Kernel {
+		return Kernel{Synchronised: true, MaxError: 12345 * time.Microsecond, Leap: leap, FrequencyPPM: -1.5}
+	}
+	timex := func(status int32) unix.Timex {
+		return unix.Timex{Status: status, Maxerror: 12345, Freq: -3 << 15}
+	}
+	maxError := func(us int64) unix.Timex {
+		return unix.Timex{Status: unix.STA_PLL, Maxerror: us}
+	}
+	unsynchronised := synchronised(clock.LeapNone)
+	unsynchronised.Synchronised = false
+	for _, test := range []struct {
+		name  string
+		timex unix.Timex
+		state int
+		want  Kernel
+	}{
+		{"synchronised", timex(unix.STA_PLL), unix.TIME_OK, synchronised(clock.LeapNone)},
+		{"no status at all", timex(0), unix.TIME_OK, synchronised(clock.LeapNone)},
+		{"error", timex(unix.STA_PLL), unix.TIME_ERROR, unsynchronised},
+		{"flag", timex(unix.STA_PLL | unix.STA_UNSYNC), unix.TIME_OK, unsynchronised},
+		{"error and flag", timex(unix.STA_UNSYNC), unix.TIME_ERROR, unsynchronised},
+		{"leap to be inserted", timex(unix.STA_INS), unix.TIME_INS, synchronised(clock.LeapInsert)},
+		{"leap to be deleted", timex(unix.STA_DEL), unix.TIME_DEL, synchronised(clock.LeapDelete)},
+		{"the inserted second", timex(unix.STA_INS), unix.TIME_OOP, synchronised(clock.LeapInsert)},
+		{"after the leap", timex(unix.STA_INS), unix.TIME_WAIT, synchronised(clock.LeapNone)},
+		// systemd-timesyncd writes zero, and the kernel adds 500 µs a second.
+		{"a zero that was written", maxError(0), unix.TIME_OK, Kernel{Synchronised: true}},
+		{"a zero after a second", maxError(500), unix.TIME_OK, Kernel{Synchronised: true}},
+		{"a zero after half an hour", maxError(1800 * 500), unix.TIME_OK, Kernel{Synchronised: true}},
+		{"a microsecond more", maxError(1800*500 + 1), unix.TIME_OK, Kernel{Synchronised: true, MaxError: 900_001 * time.Microsecond}},
+		{"a microsecond less", maxError(1800*500 - 1), unix.TIME_OK, Kernel{Synchronised: true, MaxError: 899_999 * time.Microsecond}},
+		{"a microsecond", maxError(1), unix.TIME_OK, Kernel{Synchronised: true, MaxError: time.Microsecond}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, kernelState(&test.timex, test.state)); diff != "" {
+				t.Errorf("kernelState differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestHostKernel(t *testing.T) {
+	k, err := NewHost().Kernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.MaxError < 0 || k.MaxError > 16*time.Second || math.Abs(k.FrequencyPPM) > 500 {
+		t.Errorf("not what a kernel says: %+v", k)
+	}
+}
+
+// A jump cannot be made here, for the clock is never set by a test. What the kernel does
+// at one is shown by hack/rig; this is all the rest.
+func TestWatchSteps(t *testing.T) {
+	before := openFiles(t)
+	for range 20 {
+		ctx, cancel := context.WithCancel(context.Background())
+		returned := make(chan error, 1)
+		var stepped sync.Once
+		go func() {
+			returned <- NewHost().WatchSteps(ctx, func() { stepped.Do(func() { t.Error("a step was noticed that nobody made") }) })
+		}()
+		select {
+		case err := <-returned:
+			t.Fatalf("it returned %v before its context ended", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+		cancel()
+		select {
+		case err := <-returned:
+			if err != nil {
+				t.Errorf("it returned %v", err)
+			}
+		case <-time.After(time.Second):
+			t.Fatal("it does not return though its context has ended")
+		}
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d files were open before and %d are now", before, after)
+	}
+}
+
+func TestWatchStepsEndedBefore(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := NewHost().WatchSteps(ctx, func() { t.Error("stepped") }); err != nil {
+		t.Errorf("it returned %v", err)
+	}
+}
+
+// openFiles returns how many timers and sockets the process holds.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	names, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, name := range names {
+		target, _ := os.Readlink(name)
+		if target == "anon_inode:[timerfd]" || strings.HasPrefix(target, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestHostRead(t *testing.T) {
+	h := NewHost()
+	last := h.Read()
+	var width time.Duration
+	for i := range 1000 {
+		before := h.Mono()
+		start := time.Now()
+		r := h.Read()
+		end := time.Now()
+		after := h.Mono()
+		if r.Mono <= last.Mono || r.Mono < before || r.Mono > after {
+			t.Fatalf("reading %d: monotonic clock at %v, but %v before, %v after, and %v last", i, r.Mono, before, after, last.Mono)
+		}
+		if r.Unix < start.UnixNano() || r.Unix > end.UnixNano() {
+			t.Errorf("reading %d: wall clock outside of the readings around it; was it set?", i)
+		}
+		if r.Asleep != last.Asleep {
+			t.Fatalf("reading %d: asleep for %v, then %v, without sleep", i, last.Asleep, r.Asleep)
+		}
+		jump := time.Duration(r.Unix-last.Unix) - (r.Mono - last.Mono)
+		width = max(width, jump.Abs())
+		last = r
+	}
+	var boot, mono unix.Timespec
+	if err := errors.Join(unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono), unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)); err != nil {
+		t.Fatal(err)
+	}
+	if off := time.Duration(boot.Nano()-mono.Nano()) - last.Asleep; off.Abs() > time.Second {
+		t.Errorf("asleep for %v, and the kernel's clocks say %v more", last.Asleep, off)
+	}
+	t.Logf("the two clocks of a reading moved by at most %v against each other", width)
+	if width >= stepMin {
+		t.Errorf("readings differ by %v, which looks like a step", width)
+	}
+}
+
+// The clocks that tell sleep, when other work disturbs every reading.
+func TestHostAsleepUnderLoad(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var busy sync.WaitGroup
+	for range 8 {
+		busy.Go(func() {
+			for ctx.Err() == nil {
+			}
+		})
+	}
+	h := NewHost()
+	first := h.Read().Asleep
+	for ctx.Err() == nil {
+		if again := h.Read().Asleep; again != first {
+			t.Errorf("asleep for %v, then %v, without sleep", first, again)
+			break
+		}
+	}
+	cancel()
+	busy.Wait()
+}
+
+func TestPrecision(t *testing.T) {
+	p := Precision()
+	// From 1 ns, which is the resolution, to 1 ms, which would be a broken clock.
+	if p < -30 || p > -10 {
+		t.Errorf("precision 2^%d s is not of a system clock of today", p)
+	}
+	t.Logf("precision 2^%d s", p)
+}

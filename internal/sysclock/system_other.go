@@ -1,0 +1,16 @@
+//go:build !linux
+
+package sysclock
+
+import (
+	"context"
+	"time"
+)
+
+func (h *Host) asleep() time.Duration { return h.sleep.asleep } // never sleeps, as far as it is known
+
+// Kernel returns ErrUnsupported: this system does not tell.
+func (h *Host) Kernel() (Kernel, error) { return Kernel{}, ErrUnsupported }
+
+// WatchSteps returns ErrUnsupported: jumps are found by polling.
+func (h *Host) WatchSteps(context.Context, func()) error { return ErrUnsupported }
