@@ -1,0 +1,96 @@
+package netio
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// Memory is a Socket without a network: what a test delivers, Receive returns,
+// and what is flushed the test can read. All its methods may be called
+// concurrently.
+type Memory struct {
+	local    netip.AddrPort
+	arrivals chan []Message
+	closed   chan struct{}
+
+	mu      sync.Mutex
+	once    sync.Once
+	sent    []Datagram
+	refusal error
+}
+
+// Datagram is a datagram that left a Memory.
+type Datagram struct {
+	To   netip.AddrPort
+	Data []byte
+}
+
+// memoryBatches is how many batches can wait in a Memory.
+const memoryBatches = 64
+
+// NewMemory returns a socket that claims to be bound to local.
+func NewMemory(local netip.AddrPort) *Memory {
+	return &Memory{local: local, arrivals: make(chan []Message, memoryBatches), closed: make(chan struct{})}
+}
+
+// Deliver makes the messages, of which BatchMax are used at the most and whose
+// Data are copied when they are received, one batch. It waits where
+// too many wait.
+func (m *Memory) Deliver(messages ...Message) { m.arrivals <- messages }
+
+// Refuse makes every Flush from now on fail by err; nil lets them pass again.
+func (m *Memory) Refuse(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refusal = err
+}
+
+// Sent returns what was flushed so far.
+func (m *Memory) Sent() []Datagram {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]Datagram(nil), m.sent...)
+}
+
+// LocalAddr implements Socket.
+func (m *Memory) LocalAddr() netip.AddrPort { return m.local }
+
+// Receive implements Socket.
+func (m *Memory) Receive(b *Batch) (int, error) {
+	b.queued = 0
+	select {
+	case <-m.closed:
+		return 0, net.ErrClosed
+	case messages := <-m.arrivals:
+		n := min(len(messages), BatchMax)
+		for i := range n {
+			b.messages[i] = messages[i]
+			b.messages[i].Data = b.buffers[i][:copy(b.buffers[i][:], messages[i].Data)]
+			b.messages[i].Truncated = messages[i].Truncated || len(messages[i].Data) > DatagramMax
+		}
+		return n, nil
+	}
+}
+
+// Flush implements Socket.
+func (m *Memory) Flush(b *Batch) (failed int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	queue := b.queue[:b.queued]
+	b.queued = 0
+	if m.refusal != nil {
+		return len(queue), m.refusal
+	}
+	for _, q := range queue {
+		data := append([]byte(nil), b.buffers[q.message][:q.lenBytes]...)
+		m.sent = append(m.sent, Datagram{To: b.messages[q.message].From, Data: data})
+	}
+	return 0, nil
+}
+
+// Close implements Socket.
+func (m *Memory) Close() error {
+	m.once.Do(func() { close(m.closed) })
+	return nil
+}
