@@ -1,0 +1,23 @@
+// Package store keeps on disk what must survive a crash, and issues hybrid timestamps
+// that do. Open guards one data directory; Issuer issues timestamps below a ceiling
+// that is always on disk first.
+//
+// It promises (windowed): timestamps of one store are unique and rise across restarts,
+// kill -9 and power loss (H1, H5, H7), as long as nobody calls Rebase. What a write
+// acknowledged is synced. A directory that is foreign, locked, newer or damaged is
+// refused before anything in it is changed, with an error that wraps ErrRefused and
+// says what to do.
+//
+// It assumes that a sync that succeeded is on stable storage, that one process holds
+// the directory (a lock sees to that on a local file system), and that nobody changes
+// or removes files below it.
+//
+// Hazard: storage that lies about syncs, a restored snapshot of the disk, or files of
+// the database removed by hand bring back an old ceiling, and timestamps may then
+// repeat. So does damage to the very last record of the log: it cannot be told from a
+// write that a power cut tore. (Other damage to the log is found.) A failed sync fences the store for good: all calls
+// return ErrFenced, nothing more is acknowledged, and the process has to be restarted.
+//
+// In the directory: TRUECHIMER, the format record; LOCK; and pebble, the database. Its
+// keys start with a table byte: 00 format, store id and node; 01 the ceiling.
+package store
