@@ -1,0 +1,280 @@
+// Package api answers the RPC services, the health endpoints and the metrics on one
+// port: gRPC, Connect, and plain JSON over HTTP. Its handlers only translate.
+//
+// Hazard: there is no authentication yet. The listener must be bound to loopback, and
+// the handler refuses requests whose Host is a name that a foreign web page could have
+// brought along.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/rpc/rpcconnect"
+	"github.com/truechimer/truechimer/store"
+)
+
+// Issuer issues timestamps; *store.Issuer is one.
+type Issuer interface {
+	NowN(ctx context.Context, n int) (hlc.Timestamp, error)
+	Observe(ctx context.Context, remote hlc.Timestamp) (hlc.Timestamp, error)
+	Interval(ctx context.Context) (hlc.Interval, error)
+	Wait(ctx context.Context, ts hlc.Timestamp) (hlc.Interval, error)
+	Commit(ctx context.Context) (hlc.Timestamp, error)
+}
+
+// Node is what the services tell of this node and can ask of it. All its methods may be
+// called concurrently.
+type Node interface {
+	State() State
+	// AcceptClock takes the clock jump that is held; ErrNothingHeld when there is none.
+	AcceptClock() (jump time.Duration, err error)
+	// Rebase ends the given epoch and brings the hybrid clock back to the time.
+	Rebase(ctx context.Context, epoch uint64) (Rebased, error)
+}
+
+var (
+	// ErrNoInterval is what the Issuer returns while no error bound can be claimed.
+	ErrNoInterval = errors.New("no interval can be given")
+	// ErrNothingHeld reports that no clock jump waits for a decision.
+	ErrNothingHeld = errors.New("no clock jump is being held: there is nothing to accept")
+	// ErrNotAhead reports that the hybrid clock has no lead that a rebase would remove.
+	ErrNotAhead = errors.New("the hybrid clock is not ahead of its time by more than the max lead: there is nothing to bring back")
+)
+
+// State is one consistent picture of the node.
+type State struct {
+	Name    string
+	Number  uint16
+	Version string
+	StoreID string
+	Started time.Time
+
+	Clock *clock.Snapshot
+	Mono  time.Duration // now, on the clock of the snapshot
+
+	Issuer        store.Status
+	PhysicalAhead time.Duration // of the hybrid clock's physical time ahead of the time served
+	Fenced        error         // why the store is fenced, or nil
+
+	NTPListen   []string
+	NTPVerdicts map[string]uint64
+
+	Unhealthy []string // what a restart might mend, one sentence each
+	NotReady  []string // why it is not ready
+	Alarms    []Alarm
+}
+
+// issuing reports whether timestamps are issued.
+func (s *State) issuing() bool {
+	return s.Issuer.Started && s.Issuer.Err == nil && s.Fenced == nil
+}
+
+// Alarm is something that an operator should know.
+type Alarm struct {
+	Name     string
+	Sentence string
+	Since    time.Time
+}
+
+// Rebased tells what a rebase did.
+type Rebased struct {
+	Epoch uint64
+	Last  hlc.Timestamp // of the epoch that was ended
+	Back  time.Duration
+}
+
+// Services are what a Server answers from.
+type Services struct {
+	Issuer Issuer
+	Node   Node
+}
+
+const (
+	requestLenMax     = 64 << 10 // bytes; the largest request is a few dozen
+	headerLenMax      = 16 << 10
+	headerTimeout     = 5 * time.Second
+	idleTimeout       = 2 * time.Minute
+	compressLenMin    = 1024 // smaller replies cost more to compress than to send
+	connectionsMax    = 4096
+	streamsMax        = 256 // of one connection
+	stopTimeout       = 2 * time.Second
+	metricsInFlight   = 4
+	metricsTimeout    = 5 * time.Second
+	unresponsiveAfter = 30 * time.Second // a peer that does not read is dropped
+	callMax           = time.Minute      // request, answer and all; the longest Wait takes half of it
+)
+
+// Server serves the API on its listeners.
+type Server struct {
+	listeners []net.Listener
+	log       *slog.Logger
+}
+
+// Listen binds the addresses. It fails with a sentence that names the address and what to
+// do.
+func Listen(addrs []netip.AddrPort, log *slog.Logger) (*Server, error) {
+	s := &Server{log: log}
+	for _, addr := range addrs {
+		l, err := net.Listen("tcp", addr.String())
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("listen for the API on tcp %v: %w; is another truechimer running? Stop it, or set api.listen to a free address", addr, err)
+		}
+		s.listeners = append(s.listeners, newLimited(l, connectionsMax))
+	}
+	return s, nil
+}
+
+// Addrs returns the addresses that are bound.
+func (s *Server) Addrs() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, l := range s.listeners {
+		addrs = append(addrs, l.Addr().(*net.TCPAddr).AddrPort())
+	}
+	return addrs
+}
+
+// Serve answers until ctx ends; calls in progress then have a moment to finish.
+func (s *Server) Serve(ctx context.Context, services Services) error {
+	server := http.Server{
+		Handler:           newHandler(services, s.log),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       callMax,
+		WriteTimeout:      callMax,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerLenMax,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // a peer can cause each of these lines
+		Protocols:         new(http.Protocols),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsMax, SendPingTimeout: unresponsiveAfter, WriteByteTimeout: unresponsiveAfter},
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	var serving sync.WaitGroup
+	failed := make(chan error, len(s.listeners))
+	for _, l := range s.listeners {
+		serving.Go(func() {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve the API on %v: %w", l.Addr(), err)
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if server.Shutdown(stop) != nil {
+		server.Close() // somebody would not finish
+	}
+	serving.Wait()
+	return err
+}
+
+// Close releases the listeners; Serve does so by itself.
+func (s *Server) Close() error {
+	var errs []error
+	for _, l := range s.listeners {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func newHandler(s Services, log *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	options := []connect.HandlerOption{
+		connect.WithReadMaxBytes(requestLenMax),
+		connect.WithCompressMinBytes(compressLenMin),
+		connect.WithCodec(jsonCodec{"json"}),
+		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
+		connect.WithRecover(func(_ context.Context, spec connect.Spec, _ http.Header, p any) error {
+			log.Error("call panicked", "call", spec.Procedure, "err", p)
+			return connect.NewError(connect.CodeInternal, errors.New("the call failed inside the server; its log has the cause"))
+		}),
+	}
+	path, calls := rpcconnect.NewClockServiceHandler(&clockService{s.Issuer}, options...)
+	mux.Handle(path, guardCall(calls))
+	path, calls = rpcconnect.NewNodeServiceHandler(&nodeService{s.Node}, options...)
+	mux.Handle(path, guardCall(calls))
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { report(w, nil) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().Unhealthy) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().NotReady) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(s.Node), promhttp.HandlerOpts{
+		MaxRequestsInFlight: metricsInFlight,
+		Timeout:             metricsTimeout,
+	}))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "nothing here: calls are POST /truechimer.v1.ClockService/Now and the like; see also /livez /healthz /readyz /metrics", http.StatusNotFound)
+	})
+	return guardHost(mux)
+}
+
+// report answers a health check: 200 and "ok", or 503 and the reasons.
+func report(w http.ResponseWriter, reasons []string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if len(reasons) == 0 {
+		fmt.Fprintln(w, "ok")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	fmt.Fprintln(w, strings.Join(reasons, "\n"))
+}
+
+// guardCall refuses what cannot be a call, with a sentence, where the RPC library would
+// answer with a bare status. A browser can send a foreign page's form without asking us
+// first, but none of the content types that pass here.
+func guardCall(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		advice := fmt.Sprintf("try: curl -H 'Content-Type: application/json' -d '{}' http://%s%s", r.Host, r.URL.EscapedPath())
+		contentType := strings.ToLower(r.Header.Get("Content-Type"))
+		known := slices.ContainsFunc([]string{"application/json", "application/proto", "application/connect+", "application/grpc"}, func(prefix string) bool {
+			return strings.HasPrefix(contentType, prefix)
+		})
+		switch {
+		case r.Method != http.MethodPost:
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, "a call is a POST; "+advice, http.StatusMethodNotAllowed)
+		case !known:
+			http.Error(w, "the Content-Type of a call is application/json (or that of gRPC or Connect); "+advice, http.StatusUnsupportedMediaType)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// guardHost refuses requests that were sent to a name other than localhost. Without it a
+// web page could point its own name at 127.0.0.1 and have a browser on this host ask us
+// in its own right.
+func guardHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.Trim(host, "[]")
+		if _, err := netip.ParseAddr(host); err != nil && !strings.EqualFold(host, "localhost") {
+			http.Error(w, "use an IP address or localhost in the URL: other names are not served", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,119 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/truechimer/truechimer/internal/clock"
+)
+
+// TestJSON pins what every call answers with, name by name: scripts around curl and jq
+// rely on it. Numbers of 64 bits are strings, so that no reader of JSON rounds them, and
+// zero fields are there.
+func TestJSON(t *testing.T) {
+	node := newFakeNode()
+	base := serve(t, Services{fakeIssuer{}, node})
+	client := newClient(t)
+	accepted := func() (time.Duration, error) { return time.Hour, nil }
+	rebased := func(epoch uint64) (Rebased, error) {
+		return Rebased{Epoch: epoch + 1, Last: noon + 5, Back: time.Hour}, nil
+	}
+	for _, c := range []struct {
+		name, method, request, want string
+		change                      func()
+	}{
+		{name: "now", method: "ClockService/Now", request: `{}`, want: `{"timestamp":"1795000000000000001","count":"1"}`},
+		{name: "now for many", method: "ClockService/Now", request: `{"count":3}`, want: `{"timestamp":"1795000000000000001","count":"3"}`},
+		{name: "observe", method: "ClockService/Observe", request: `{"timestamp":"18446744073709551614"}`, want: `{"timestamp":"18446744073709551615"}`},
+		{name: "observe nothing", method: "ClockService/Observe", request: `{}`, want: `{"timestamp":"1"}`},
+		{name: "interval", method: "ClockService/Interval", request: `{}`, want: `{"earliest":"1794999999999998976","latest":"1795000000000001024","timescale":"UTC"}`},
+		{name: "wait", method: "ClockService/Wait", request: `{"timestamp":"1"}`, want: `{"earliest":"2","latest":"3"}`},
+		{name: "commit", method: "ClockService/Commit", request: `{}`, want: `{"timestamp":"1795000000000000003"}`},
+		{
+			name: "accept", method: "NodeService/AcceptClock", request: `{}`, want: `{"jumpNs":"3600000000000"}`,
+			change: func() { node.accept = accepted },
+		},
+		{
+			name: "rebase", method: "NodeService/Rebase", request: `{"epoch":8}`, want: `{"epoch":"9","last":"1795000000000000005","backNs":"3600000000000"}`,
+			change: func() { node.rebase = rebased },
+		},
+		{
+			name: "status", method: "NodeService/Status", request: `{}`,
+			want: `{
+				"node":{"name":"alpha","number":7,"version":"v0.0.1","storeId":"00112233445566778899aabbccddeeff","startedUnixNs":"1794999999999999991"},
+				"clock":{
+					"state":"CLOCK_STATE_SYNCHRONISED","reason":"chronyd follows 192.0.2.1","mode":"follow","source":"chronyd",
+					"leap":1,"stratum":3,"refid":"192.0.2.1","referenceUnixNs":"1794999999999999999",
+					"rootDelayNs":"2000000","rootDispersionNs":"3004000","growthPpm":4,"residualOffsetNs":"-5000",
+					"errorBoundNs":"4009000","frequencyPpm":-12.5,"precisionLog2":-24,"utcUnixNs":"1795000001000000000",
+					"intervals":true,"steps":"6"
+				},
+				"hlc":{
+					"epoch":"8","issuing":true,"last":"1795000000000001024","ceiling":"1795000000001048576","leadNs":"10000000",
+					"maxLeadNs":"1000000000","startLeadNs":"11000000","physicalAheadNs":"16","rebases":"12","fenced":""
+				},
+				"ntp":{"listen":["127.0.0.1:11123"],"verdicts":{"answered":"17","short":"0"}},
+				"ready":true,"notReady":[],"alarms":[]
+			}`,
+		},
+		{
+			name: "status of a node in trouble", method: "NodeService/Status", request: `{}`,
+			change: func() {
+				node.change(func(s *State) {
+					*s = State{
+						Started: time.Unix(0, 0),
+						Clock: &clock.Snapshot{Judgement: clock.Judgement{
+							Stratum: clock.StratumUnsynchronised, Leap: clock.LeapUnknown, RefID: clock.RefIDStep, Reason: "nobody vouches for it", Source: "none",
+						}},
+						NotReady: []string{"one", "two"},
+						Fenced:   errUnlisted,
+						Alarms:   []Alarm{{Name: "clock_jump", Sentence: "the clock jumped", Since: time.Unix(0, 5)}},
+					}
+				})
+			},
+			want: `{
+				"node":{"name":"","number":0,"version":"","storeId":"","startedUnixNs":"0"},
+				"clock":{
+					"state":"CLOCK_STATE_UNSYNCHRONISED","reason":"nobody vouches for it","mode":"follow","source":"none",
+					"leap":3,"stratum":16,"refid":"STEP","referenceUnixNs":"0",
+					"rootDelayNs":"0","rootDispersionNs":"0","growthPpm":0,"residualOffsetNs":"0",
+					"errorBoundNs":"9223372036854775807","frequencyPpm":0,"precisionLog2":0,"utcUnixNs":"0",
+					"intervals":false,"steps":"0"
+				},
+				"hlc":{
+					"epoch":"0","issuing":false,"last":"0","ceiling":"0","leadNs":"0",
+					"maxLeadNs":"0","startLeadNs":"0","physicalAheadNs":"0","rebases":"0","fenced":"an error that nobody thought of"
+				},
+				"ntp":{"listen":[],"verdicts":{}},
+				"ready":false,"notReady":["one","two"],
+				"alarms":[{"name":"clock_jump","sentence":"the clock jumped","sinceUnixNs":"5"}]
+			}`,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.change != nil {
+				c.change()
+			}
+			a := call(t, client, base, c.method, c.request)
+			if got := a.header.Get("Content-Type"); a.status != http.StatusOK || got != "application/json" {
+				t.Errorf("status %d, type %q", a.status, got)
+			}
+			// The encoder strews blanks, so that nobody compares bytes.
+			if got, want := compact(t, a.body), compact(t, c.want); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func compact(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(text)); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return b.String()
+}

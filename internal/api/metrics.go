@@ -1,0 +1,103 @@
+package api
+
+import (
+	"math"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/truechimer/truechimer/internal/clock"
+)
+
+// newRegistry returns a private registry: what is measured is read when it is scraped.
+func newRegistry(node Node) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newNodeCollector(node))
+	return r
+}
+
+// metric is one line of the table: a name, what it means, and how to read it.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(*State) float64
+}
+
+// nodeCollector reads one State per scrape, so that its figures are of one moment.
+type nodeCollector struct {
+	node     Node
+	metrics  []metric
+	info     *prometheus.Desc
+	verdicts *prometheus.Desc
+}
+
+func newNodeCollector(node Node) *nodeCollector {
+	gauge := func(name, help string, read func(*State) float64) metric {
+		return metric{prometheus.NewDesc("truechimer_"+name, help, nil, nil), prometheus.GaugeValue, read}
+	}
+	counter := func(name, help string, read func(*State) float64) metric {
+		return metric{prometheus.NewDesc("truechimer_"+name, help, nil, nil), prometheus.CounterValue, read}
+	}
+	return &nodeCollector{
+		node:     node,
+		info:     prometheus.NewDesc("truechimer_info", "What runs here; always 1.", []string{"version", "node", "mode"}, nil),
+		verdicts: prometheus.NewDesc("truechimer_ntp_datagrams_total", "NTP datagrams by what became of them.", []string{"verdict"}, nil),
+		metrics: []metric{
+			gauge("ready", "1 when synchronised within the limit and the store can be written.", func(s *State) float64 { return flag(len(s.NotReady) == 0) }),
+			gauge("alarms", "Alarms that stand now.", func(s *State) float64 { return float64(len(s.Alarms)) }),
+			gauge("clock_synchronised", "1 when synchronised.", func(s *State) float64 { return flag(s.Clock.State == clock.Synchronised) }),
+			gauge("clock_claims", "1 when an error bound can be claimed: synchronised or in holdover.", func(s *State) float64 { return flag(s.Clock.Claims()) }),
+			gauge("clock_stratum", "Stratum; 16 when unsynchronised.", func(s *State) float64 { return float64(s.Clock.Stratum) }),
+			gauge("clock_error_bound_seconds", "Largest distance to UTC that can be claimed; +Inf when none can.", errorBound),
+			gauge("clock_root_delay_seconds", "Round trip to the reference clock.", func(s *State) float64 { return s.Clock.RootDelay.Seconds() }),
+			gauge("clock_root_dispersion_seconds", "Root dispersion now.", func(s *State) float64 { return s.Clock.RootDispersion(s.Mono).Seconds() }),
+			gauge("clock_residual_offset_seconds", "Known and not yet corrected; positive when behind.", func(s *State) float64 { return s.Clock.ResidualOffset.Seconds() }),
+			gauge("clock_frequency_ratio", "Frequency correction in force, as a fraction.", func(s *State) float64 { return s.Clock.FrequencyPPM * 1e-6 }),
+			counter("clock_steps_total", "Jumps of the system clock.", func(s *State) float64 { return float64(s.Clock.Steps) }),
+			gauge("hlc_issuing", "1 when timestamps are issued.", func(s *State) float64 { return flag(s.issuing()) }),
+			gauge("hlc_epoch", "Number of the issuing term.", func(s *State) float64 { return float64(s.Issuer.Epoch) }),
+			gauge("hlc_lead_seconds", "Last timestamp ahead of physical time.", func(s *State) float64 { return s.Issuer.Lead.Seconds() }),
+			gauge("hlc_physical_ahead_seconds", "Physical time of the hybrid clock ahead of the time served.", func(s *State) float64 { return s.PhysicalAhead.Seconds() }),
+			counter("hlc_behind_total", "Operations that found physical time behind the last timestamp.", func(s *State) float64 { return float64(s.Issuer.Behind) }),
+			counter("hlc_ceiling_saves_total", "Ceilings made durable.", func(s *State) float64 { return float64(s.Issuer.Saves) }),
+			counter("hlc_ceiling_waits_total", "Calls that had to wait for a ceiling.", func(s *State) float64 { return float64(s.Issuer.Waits) }),
+			counter("hlc_rebases_total", "How often an operator brought the hybrid clock back.", func(s *State) float64 { return float64(s.Issuer.Rebases) }),
+			gauge("store_fenced", "1 when a write has failed and nothing more is acknowledged.", func(s *State) float64 { return flag(s.Fenced != nil) }),
+		},
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *nodeCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- c.info
+	descs <- c.verdicts
+	for _, m := range c.metrics {
+		descs <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *nodeCollector) Collect(metrics chan<- prometheus.Metric) {
+	state := c.node.State()
+	metrics <- prometheus.MustNewConstMetric(c.info, prometheus.GaugeValue, 1, state.Version, state.Name, state.Clock.Mode.String())
+	for verdict, count := range state.NTPVerdicts {
+		metrics <- prometheus.MustNewConstMetric(c.verdicts, prometheus.CounterValue, float64(count), verdict)
+	}
+	for _, m := range c.metrics {
+		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.read(&state))
+	}
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func errorBound(s *State) float64 {
+	if !s.Clock.Claims() {
+		return math.Inf(1)
+	}
+	return s.Clock.ErrorBound(s.Mono).Seconds()
+}

@@ -1,0 +1,120 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/truechimer/truechimer/internal/api"
+	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/ntpserver"
+	"github.com/truechimer/truechimer/store"
+)
+
+// claimsOf turns snapshots into the claims of the NTP server, once for each: claims are
+// made from the very snapshot that is published, and can say nothing else.
+type claimsOf struct {
+	latest atomic.Pointer[claimed]
+}
+
+type claimed struct {
+	snapshot *clock.Snapshot
+	claims   ntpserver.Claims
+}
+
+// of returns the claims of a snapshot. It may be called concurrently.
+func (c *claimsOf) of(s *clock.Snapshot) *ntpserver.Claims {
+	latest := c.latest.Load()
+	if latest == nil || latest.snapshot != s {
+		latest = &claimed{s, claims(s)}
+		c.latest.Store(latest)
+	}
+	return &latest.claims
+}
+
+// claims says a snapshot in the server's words. The residual offset and the provider's
+// error are part of what our clients must reckon with, and NTP has no other field for
+// them than the root dispersion.
+func claims(s *clock.Snapshot) ntpserver.Claims {
+	return ntpserver.Claims{
+		Leap:           uint8(s.Leap),
+		Stratum:        s.Stratum,
+		RefID:          s.RefID,
+		Precision:      s.Precision,
+		RootDelay:      s.RootDelay.Abs(),
+		RootDispersion: s.RootDispersion(s.Mono()) + s.ResidualOffset.Abs() + s.ProviderError.Abs(),
+		GrowthPPM:      s.GrowthPPM,
+		At:             s.Time.To,
+		Reference:      s.Reference,
+		KernelAt:       s.Kernel.From,
+		UTCAt:          s.Kernel.To,
+		RatePPM:        s.Kernel.Rate * 1e6,
+	}
+}
+
+// State implements api.Node.
+func (d *Daemon) State() api.State {
+	s := d.keeper.snapshot.Load()
+	mono := d.keeper.system.Mono()
+	state := api.State{
+		Name:          d.node.Name,
+		Number:        d.node.Number,
+		Version:       d.version,
+		StoreID:       d.store.ID(),
+		Started:       d.started,
+		Clock:         s,
+		Mono:          mono,
+		Issuer:        d.issuer.Status(),
+		PhysicalAhead: d.keeper.ahead(s, mono),
+		Fenced:        d.store.Err(),
+		NTPListen:     addrs(d.ntp.Addrs()),
+		Alarms:        *d.keeper.alarms.Load(),
+		NTPVerdicts:   make(map[string]uint64),
+	}
+	counts := d.ntp.Counts()
+	for _, v := range ntpserver.Verdicts() {
+		state.NTPVerdicts[v.String()] = counts.Verdicts[v]
+	}
+	state.Unhealthy = d.unhealthy(&state)
+	state.NotReady = d.notReady(&state)
+	return state
+}
+
+// unhealthy lists what a restart might mend.
+func (d *Daemon) unhealthy(state *api.State) (reasons []string) {
+	if age := state.Mono - state.Clock.Mono(); age > stalledAfter {
+		reasons = append(reasons, fmt.Sprintf("the clock was last looked at %v ago: the clock loop is stalled", age.Round(time.Second)))
+	}
+	switch ended := state.Issuer.Err; {
+	case state.Fenced != nil:
+		reasons = append(reasons, state.Fenced.Error())
+	case ended != nil && !errors.Is(ended, store.ErrClosed):
+		reasons = append(reasons, "no timestamp is issued any more until the next start: "+ended.Error())
+	}
+	return reasons
+}
+
+// notReady lists why this node should not be relied on.
+func (d *Daemon) notReady(state *api.State) []string {
+	reasons := append([]string(nil), state.Unhealthy...)
+	if _, _, why := d.keeper.claim(state.Clock, state.Mono); why != "" {
+		reasons = append(reasons, "the clock is not synchronised: "+why)
+	}
+	switch {
+	case !state.Issuer.Started:
+		reasons = append(reasons, "no timestamp is issued before the clock is synchronised for the first time")
+	case state.Issuer.Lead > state.Issuer.MaxLead:
+		reasons = append(reasons, fmt.Sprintf("the hybrid clock leads by %v, more than its max lead of %v", state.Issuer.Lead.Round(time.Millisecond), state.Issuer.MaxLead))
+	}
+	return reasons
+}
+
+// AcceptClock implements api.Node.
+func (d *Daemon) AcceptClock() (time.Duration, error) { return d.keeper.accept() }
+
+// Rebase implements api.Node.
+func (d *Daemon) Rebase(_ context.Context, epoch uint64) (api.Rebased, error) {
+	return d.keeper.rebase(epoch)
+}

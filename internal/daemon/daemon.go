@@ -1,0 +1,233 @@
+// Package daemon builds the parts of the appliance, starts them in one order and stops
+// them in the reverse, and adapts the types of one part to those of another.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/truechimer/truechimer/internal/api"
+	"github.com/truechimer/truechimer/internal/config"
+	"github.com/truechimer/truechimer/internal/sysclock"
+	"github.com/truechimer/truechimer/ntpserver"
+	"github.com/truechimer/truechimer/store"
+)
+
+const (
+	// stopMax is how long an orderly stop may take before the process ends without it.
+	stopMax = 4500 * time.Millisecond
+	// stalledAfter is how old a snapshot may get before the clock loop counts as stalled.
+	stalledAfter = 10 * time.Second
+)
+
+// ErrStop reports that the parts did not stop in time. What was acknowledged is on disk
+// all the same; the next start does without a clean end of the epoch.
+var ErrStop = fmt.Errorf("not stopped in order within %v", stopMax)
+
+// Options of a Daemon.
+type Options struct {
+	Config config.Config
+	// Tour says that there is no configuration file: see config.Tour.
+	Tour    bool
+	Version string
+	Logger  *slog.Logger
+	// System is the machine's clock; nil means this machine's. Tests replace it.
+	System sysclock.System
+}
+
+// Daemon is a running appliance. Its methods may be called concurrently, Open and Run
+// apart.
+type Daemon struct {
+	log     *slog.Logger
+	version string
+	tour    bool
+	started time.Time
+	node    config.Node
+
+	reloading sync.Mutex
+	config    config.Config // guarded by reloading once Run has begun
+
+	keeper *timekeeper
+	claims claimsOf
+	ntp    *ntpserver.Server
+	api    *api.Server
+	store  *store.Store
+	issuer *store.Issuer
+}
+
+// Open binds the addresses, looks at the clock and opens the store; nothing is served
+// before Run. It fails with an error that says what to do, and leaves nothing behind.
+// Errors of the store wrap store.ErrRefused where the directory was refused.
+func Open(o Options) (*Daemon, error) {
+	if o.System == nil {
+		o.System = sysclock.NewHost()
+	}
+	d := &Daemon{log: o.Logger, version: o.Version, tour: o.Tour, started: time.Now(), node: o.Config.Node, config: o.Config}
+	if err := d.open(o); err != nil {
+		return nil, errors.Join(err, d.release())
+	}
+	return d, nil
+}
+
+// open builds the parts. What it has opened when it fails is for release.
+func (d *Daemon) open(o Options) (err error) {
+	d.keeper = newTimekeeper(o.System, settings(&o.Config), o.Logger)
+	// Addresses come before the store: a second process is told so before it would
+	// touch the data of the first.
+	d.ntp, err = ntpserver.Listen(ntpserver.Options{
+		Addrs:   o.Config.NTP.Listen,
+		Workers: o.Config.NTP.Workers,
+		Claims:  func() *ntpserver.Claims { return d.claims.of(d.keeper.snapshot.Load()) },
+		Logger:  o.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	d.api, err = api.Listen(o.Config.API.Listen, o.Logger)
+	if err != nil {
+		return err
+	}
+	d.store, err = store.Open(o.Config.Node.DataDir, store.Options{Node: o.Config.Node.Number, Logger: o.Logger})
+	if err != nil {
+		return err
+	}
+	d.issuer, err = store.NewIssuer(d.store, store.IssuerOptions{
+		Physical: d.keeper.physical.Now,
+		Bound:    d.keeper.bound,
+		MaxLead:  o.Config.HLC.MaxLead,
+		Window:   o.Config.HLC.Window,
+		Logger:   o.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	d.keeper.issuer = d.issuer
+	d.keeper.tick(context.Background())
+	return nil
+}
+
+// release closes what Open has opened, in the reverse order.
+func (d *Daemon) release() error {
+	var errs []error
+	if d.issuer != nil {
+		errs = append(errs, d.issuer.Close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	if d.api != nil {
+		errs = append(errs, d.api.Close())
+	}
+	if d.ntp != nil {
+		errs = append(errs, d.ntp.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends or a part fails, and stops in order: first the API, so that
+// no call is left half done, then the NTP server, the issuer, the store and the clock
+// loop. It returns ErrStop when that takes longer than it may.
+func (d *Daemon) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	clockCtx, stopClock := context.WithCancel(context.Background())
+	defer stopClock()
+	var clockLoop sync.WaitGroup
+	clockLoop.Go(func() { d.keeper.run(clockCtx) })
+
+	parts := []struct {
+		name  string
+		serve func(context.Context) error
+	}{
+		{"NTP server", d.ntp.Serve},
+		{"API", func(ctx context.Context) error { return d.api.Serve(ctx, api.Services{Issuer: d.issuer, Node: d}) }},
+	}
+	stops := make([]func(), len(parts))
+	for i, part := range parts {
+		partCtx, stop := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := part.serve(partCtx); err != nil {
+				cancel(fmt.Errorf("%s: %w", part.name, err))
+			}
+		})
+		stops[i] = func() { stop(); running.Wait() }
+	}
+	d.log.Info("serving", "ntp", addrs(d.ntp.Addrs()), "api", addrs(d.api.Addrs()))
+	<-ctx.Done()
+	d.log.Info("stopping")
+
+	stopped := make(chan error, 1)
+	go func() {
+		for i := len(stops) - 1; i >= 0; i-- {
+			stops[i]()
+		}
+		err := d.release()
+		stopClock()
+		clockLoop.Wait()
+		stopped <- err
+	}()
+	var err error
+	select {
+	case err = <-stopped:
+	case <-time.After(stopMax):
+		err = ErrStop
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+// Reload takes over what can change without a restart, and returns what differs: a
+// Change that is not Live waits for the next start. It fails, and changes nothing, when
+// the result would not be valid.
+func (d *Daemon) Reload(next config.Config) ([]config.Change, error) {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	changes := config.Diff(d.config, next)
+	adopted, err := d.config.Adopt(next)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.issuer.SetMaxLead(adopted.HLC.MaxLead); err != nil {
+		return nil, err
+	}
+	d.keeper.set(settings(&adopted))
+	d.config = adopted
+	return changes, nil
+}
+
+// settings are what the clock driver needs of the configuration.
+func settings(c *config.Config) sysclock.FollowSettings {
+	s := sysclock.FollowSettings{
+		LocalStratum:  c.Clock.LocalStratum,
+		FollowStratum: c.Clock.FollowStratum,
+		ErrorLimit:    c.Clock.ErrorLimit,
+	}
+	switch c.Clock.Chronyd {
+	case config.ChronydOff:
+	case config.ChronydAuto:
+		s.Tracker = &sysclock.Chronyd{}
+	default:
+		s.Tracker = &sysclock.Chronyd{Address: c.Clock.Chronyd}
+	}
+	return s
+}
+
+func addrs(list []netip.AddrPort) []string {
+	var text []string
+	for _, a := range list {
+		text = append(text, a.String())
+	}
+	return text
+}
+
+// Refused reports whether Open failed because the data directory was refused.
+func Refused(err error) bool { return errors.Is(err, store.ErrRefused) }

@@ -1,0 +1,295 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/internal/api"
+	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/sysclock"
+	"github.com/truechimer/truechimer/store"
+)
+
+// pollInterval is how often the clock is looked at when nothing happens.
+const pollInterval = time.Second
+
+// timekeeper is the one writer of the snapshot, and the one who steers the physical time
+// of the hybrid clock by it.
+type timekeeper struct {
+	log      *slog.Logger
+	system   sysclock.System
+	snapshot atomic.Pointer[clock.Snapshot]
+	physical *hlc.Physical
+	issuer   *store.Issuer
+	alarms   atomic.Pointer[[]api.Alarm]
+	limit    atomic.Int64   // largest error bound that is still a claim, nanoseconds
+	starting sync.WaitGroup // the issuer's Start, which waits for the disk
+
+	rebasing sync.Mutex // one rebase at a time; taken before mu
+
+	mu       sync.Mutex // serialises ticks, settings and an operator's decisions
+	driver   *sysclock.Follow
+	steered  bool // the hybrid clock has its first target
+	steering hlc.Steering
+}
+
+func newTimekeeper(system sysclock.System, s sysclock.FollowSettings, log *slog.Logger) *timekeeper {
+	k := &timekeeper{
+		log:      log,
+		system:   system,
+		physical: hlc.NewPhysical(system.Mono),
+		driver:   sysclock.NewFollow(system, sysclock.Precision(), localAddrs, s),
+	}
+	k.limit.Store(int64(s.ErrorLimit))
+	k.alarms.Store(new([]api.Alarm))
+	return k
+}
+
+// localAddrs returns the addresses of this host; none when they cannot be had.
+func localAddrs() []netip.Addr {
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var addrs []netip.Addr
+	for _, i := range interfaces {
+		if n, ok := i.(*net.IPNet); ok {
+			if a, ok := netip.AddrFromSlice(n.IP); ok {
+				addrs = append(addrs, a.Unmap())
+			}
+		}
+	}
+	return addrs
+}
+
+// run polls the clock every second, and at once after a step, until ctx ends and a start
+// of the issuer, which closing it cuts short, has returned.
+func (k *timekeeper) run(ctx context.Context) {
+	defer k.starting.Wait()
+	steps := make(chan struct{}, 1)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() {
+		err := k.system.WatchSteps(ctx, func() {
+			select {
+			case steps <- struct{}{}:
+			default: // one is enough
+			}
+		})
+		if err != nil && !errors.Is(err, sysclock.ErrUnsupported) {
+			k.log.Warn("steps of the clock are noticed late", "err", err)
+		}
+	})
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-steps:
+		}
+		k.tick(ctx)
+	}
+}
+
+// tick makes a snapshot, publishes it and steers by it.
+func (k *timekeeper) tick(ctx context.Context) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.driver.Poll(ctx)
+	k.tell(k.snapshot.Swap(s), s)
+	k.steer(s)
+	k.raiseAlarms(s)
+}
+
+// set changes the settings and judges the clock anew.
+func (k *timekeeper) set(s sysclock.FollowSettings) {
+	k.mu.Lock()
+	k.driver.Set(s)
+	k.limit.Store(int64(s.ErrorLimit))
+	k.mu.Unlock()
+	k.tick(context.Background())
+}
+
+// tell logs what has changed.
+func (k *timekeeper) tell(old, s *clock.Snapshot) {
+	if old == nil || old.State != s.State || old.Source != s.Source || old.Stratum != s.Stratum {
+		k.log.Info("clock state", "state", s.State.String(), "source", s.Source, "stratum", s.Stratum, "reason", s.Reason)
+	}
+	if old != nil && old.Steps != s.Steps {
+		jump := time.Duration(s.Time.To - old.UTC(s.Mono()))
+		k.log.Warn("clock stepped", "jump", jump, "state", s.State.String())
+	}
+}
+
+// target is where a snapshot wants the hybrid clock's physical time to be. Sources stand
+// behind a clock that is synchronised, and only then.
+func target(s *clock.Snapshot) hlc.Target {
+	return hlc.Target{
+		Mono:      s.Mono(),
+		Unix:      s.Time.To,
+		Rate:      s.Time.Rate,
+		Asleep:    s.Asleep,
+		Confirmed: s.State == clock.Synchronised,
+	}
+}
+
+// steer moves physical time towards the snapshot. Nothing is issued, and nothing steered,
+// before the clock may be served for the first time.
+func (k *timekeeper) steer(s *clock.Snapshot) {
+	if !k.steered && !s.Serves() {
+		return
+	}
+	was := k.steering
+	k.steering = k.physical.Steer(target(s))
+	if k.steering.Held && !was.Held {
+		k.log.Error("clock jump held", "jump", k.steering.Jump)
+	}
+	if was.Held && !k.steering.Held {
+		k.log.Info("clock jump resolved", "behind", k.steering.Behind)
+	}
+	if !k.steered {
+		k.steered = true
+		k.starting.Go(func() {
+			if err := k.issuer.Start(); err != nil && !errors.Is(err, store.ErrClosed) {
+				k.log.Error("timestamps not issued", "err", err)
+			}
+		})
+	}
+}
+
+// claim returns the served time and its error bound at the monotonic reading mono, or why
+// none can be claimed.
+func (k *timekeeper) claim(s *clock.Snapshot, mono time.Duration) (utc int64, bound time.Duration, why string) {
+	if !s.Claims() {
+		return 0, 0, s.Reason
+	}
+	bound = s.ErrorBound(mono)
+	if limit := time.Duration(k.limit.Load()); bound > limit {
+		return 0, 0, fmt.Sprintf("the error bound has grown to %v, beyond the limit of %v", bound, limit)
+	}
+	return s.UTC(mono), bound, ""
+}
+
+// bound is what intervals are made of.
+func (k *timekeeper) bound() (utc int64, bound time.Duration, err error) {
+	utc, bound, why := k.claim(k.snapshot.Load(), k.system.Mono())
+	if why != "" {
+		return 0, 0, fmt.Errorf("%w, because the clock is not synchronised: %s; plain timestamps are not affected, and truechimer waitsync waits for it", api.ErrNoInterval, why)
+	}
+	return utc, bound, nil
+}
+
+// ahead returns how far the hybrid clock's physical time is from the served time.
+func (k *timekeeper) ahead(s *clock.Snapshot, mono time.Duration) time.Duration {
+	p := k.physical.Now()
+	if p == 0 {
+		return 0 // not steered yet
+	}
+	return time.Duration(p - s.UTC(mono))
+}
+
+// raiseAlarms brings the list of alarms up to date. Those that stood keep their time and
+// come first: their times do not tell, the clock may have jumped in between.
+func (k *timekeeper) raiseAlarms(s *clock.Snapshot) {
+	old := *k.alarms.Load()
+	alarms := make([]api.Alarm, len(old)) // those that stood, where they were; what is over stays empty
+	raise := func(name, sentence string) {
+		alarm := api.Alarm{Name: name, Sentence: sentence, Since: time.Unix(0, s.Time.To)}
+		i := slices.IndexFunc(old, func(a api.Alarm) bool { return a.Name == name })
+		if i < 0 {
+			alarms = append(alarms, alarm)
+			return
+		}
+		alarm.Since = old[i].Since
+		alarms[i] = alarm
+	}
+	issuer := k.issuer.Status()
+	if k.steering.Held {
+		raise("clock_jump", fmt.Sprintf("the system clock jumped by %v and no source confirms it: timestamps go on as if it had not; set the clock right, or run truechimer clock accept", k.steering.Jump.Round(time.Millisecond)))
+	}
+	if lead := issuer.Lead; issuer.Started && lead > issuer.MaxLead {
+		raise("hlc_ahead", fmt.Sprintf("the hybrid clock is %v ahead of its time, more than the max lead of %v, and issues nothing until that is worked off; wait, or run truechimer hlc rebase", lead.Round(time.Millisecond), issuer.MaxLead))
+	} else if behind := k.steering.Behind; behind > hlc.JumpMax {
+		advice := "wait, or run truechimer hlc rebase"
+		if behind <= issuer.MaxLead {
+			advice = "wait" // a rebase would be refused
+		}
+		raise("hlc_ahead", fmt.Sprintf("the hybrid clock is %v ahead of the clock and falls back slowly; %s", behind.Round(time.Millisecond), advice))
+	}
+	if err := issuer.Err; errors.Is(err, store.ErrFenced) {
+		raise("store_fenced", err.Error())
+	}
+	alarms = slices.DeleteFunc(alarms, func(a api.Alarm) bool { return a.Name == "" })
+	k.alarms.Store(&alarms)
+}
+
+// accept takes the jump that is held.
+func (k *timekeeper) accept() (jump time.Duration, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.physical.Accept(); !ok {
+		return 0, api.ErrNothingHeld
+	}
+	jump = k.steering.Jump
+	k.steering = hlc.Steering{Behind: max(0, k.ahead(k.snapshot.Load(), k.system.Mono()))}
+	k.log.Warn("clock jump accepted by an operator", "jump", jump)
+	k.raiseAlarms(k.snapshot.Load())
+	return jump, nil
+}
+
+// rebase moves physical time to the served time, and begins a new epoch there. It waits
+// for the disk, and the clock loop does not wait with it.
+func (k *timekeeper) rebase(epoch uint64) (api.Rebased, error) {
+	k.rebasing.Lock()
+	defer k.rebasing.Unlock()
+	last, back, err := k.anchor(epoch)
+	if err != nil {
+		return api.Rebased{}, err
+	}
+	record, err := k.issuer.Rebase()
+	k.mu.Lock()
+	k.raiseAlarms(k.snapshot.Load())
+	k.mu.Unlock()
+	if err != nil {
+		return api.Rebased{}, err
+	}
+	k.log.Warn("hybrid clock rebased by an operator: timestamps of the new epoch may be smaller", "epoch", record.Epoch, "back", back, "last", last.String())
+	return api.Rebased{Epoch: record.Epoch, Last: last, Back: back}, nil
+}
+
+// anchor moves physical time to the served time if a rebase of the epoch may do so. Until
+// the new epoch is on disk, every call is then refused for its lead rather than answered
+// from the clock that is being given up.
+func (k *timekeeper) anchor(epoch uint64) (last hlc.Timestamp, back time.Duration, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.snapshot.Load()
+	before := k.issuer.Status()
+	switch {
+	case !s.Serves():
+		return 0, 0, fmt.Errorf("a rebase needs a clock to go back to, and there is none (%s): %w", s.Reason, store.ErrNotStarted)
+	case epoch != before.Epoch:
+		return 0, 0, fmt.Errorf("%w: the current epoch is %d, not %d; look at truechimer status again", store.ErrEpoch, before.Epoch, epoch)
+	}
+	// What counts is the timestamp that would be issued next, whether or not any was
+	// while physical time ran ahead.
+	next := max(before.Last, hlc.FromUnix(k.physical.Now()))
+	back = next.Sub(hlc.FromUnix(s.UTC(k.system.Mono())))
+	if back <= before.MaxLead {
+		return 0, 0, api.ErrNotAhead
+	}
+	k.physical.Anchor(target(s))
+	k.steering = hlc.Steering{}
+	return k.issuer.Status().Last, back, nil
+}
