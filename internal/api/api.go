@@ -66,6 +66,8 @@ type State struct {
 
 	Clock *clock.Snapshot
 	Mono  time.Duration // now, on the clock of the snapshot
+	// NoClaim says why no error bound is claimed; empty when one is.
+	NoClaim string
 
 	Issuer        store.Status
 	PhysicalAhead time.Duration // of the hybrid clock's physical time ahead of the time served

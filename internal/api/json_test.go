@@ -68,6 +68,7 @@ func TestJSON(t *testing.T) {
 						Clock: &clock.Snapshot{Judgement: clock.Judgement{
 							Stratum: clock.StratumUnsynchronised, Leap: clock.LeapUnknown, RefID: clock.RefIDStep, Reason: "nobody vouches for it", Source: "none",
 						}},
+						NoClaim:  "nobody vouches for it",
 						NotReady: []string{"one", "two"},
 						Fenced:   errUnlisted,
 						Alarms:   []Alarm{{Name: "clock_jump", Sentence: "the clock jumped", Since: time.Unix(0, 5)}},

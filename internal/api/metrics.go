@@ -46,7 +46,7 @@ func newNodeCollector(node Node) *nodeCollector {
 			gauge("ready", "1 when synchronised within the limit and the store can be written.", func(s *State) float64 { return flag(len(s.NotReady) == 0) }),
 			gauge("alarms", "Alarms that stand now.", func(s *State) float64 { return float64(len(s.Alarms)) }),
 			gauge("clock_synchronised", "1 when synchronised.", func(s *State) float64 { return flag(s.Clock.State == clock.Synchronised) }),
-			gauge("clock_claims", "1 when an error bound can be claimed: synchronised or in holdover.", func(s *State) float64 { return flag(s.Clock.Claims()) }),
+			gauge("clock_claims", "1 when an error bound can be claimed: synchronised or in holdover.", func(s *State) float64 { return flag(s.NoClaim == "") }),
 			gauge("clock_stratum", "Stratum; 16 when unsynchronised.", func(s *State) float64 { return float64(s.Clock.Stratum) }),
 			gauge("clock_error_bound_seconds", "Largest distance to UTC that can be claimed; +Inf when none can.", errorBound),
 			gauge("clock_root_delay_seconds", "Round trip to the reference clock.", func(s *State) float64 { return s.Clock.RootDelay.Seconds() }),
@@ -96,7 +96,7 @@ func flag(b bool) float64 {
 }
 
 func errorBound(s *State) float64 {
-	if !s.Clock.Claims() {
+	if s.NoClaim != "" {
 		return math.Inf(1)
 	}
 	return s.Clock.ErrorBound(s.Mono).Seconds()

@@ -89,7 +89,7 @@ func TestMetrics(t *testing.T) {
 
 	node.change(func(s *State) {
 		s.Clock = &clock.Snapshot{Judgement: clock.Judgement{Stratum: clock.StratumUnsynchronised}}
-		s.NotReady = []string{"because"}
+		s.NoClaim, s.NotReady = "because", []string{"because"}
 		s.Alarms = []Alarm{{}, {}}
 		s.Fenced = errUnlisted
 	})
@@ -107,7 +107,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("issuing is %v although it has ended", got)
 	}
 	node.change(func(s *State) {
-		s.Clock = &clock.Snapshot{Judgement: clock.Judgement{State: clock.Holdover, Stratum: 3}}
+		s.Clock, s.NoClaim = &clock.Snapshot{Judgement: clock.Judgement{State: clock.Holdover, Stratum: 3}}, ""
 	})
 	families = scrape(t, client, base)
 	if s, c := value(families["truechimer_clock_synchronised"]), value(families["truechimer_clock_claims"]); s != 0 || c != 1 {

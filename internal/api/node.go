@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/binary"
+	"math"
 
 	"connectrpc.com/connect"
 
@@ -38,6 +39,10 @@ func (s *nodeService) Status(context.Context, *connect.Request[rpc.StatusRequest
 
 func clockMessage(state *State) *rpc.Clock {
 	s := state.Clock
+	errorBound := s.ErrorBound(state.Mono)
+	if state.NoClaim != "" {
+		errorBound = math.MaxInt64
+	}
 	states := map[clock.State]rpc.ClockState{
 		clock.Unsynchronised: rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED,
 		clock.Synchronised:   rpc.ClockState_CLOCK_STATE_SYNCHRONISED,
@@ -56,11 +61,11 @@ func clockMessage(state *State) *rpc.Clock {
 		RootDispersionNs: s.RootDispersion(state.Mono).Nanoseconds(),
 		GrowthPpm:        s.GrowthPPM,
 		ResidualOffsetNs: s.ResidualOffset.Nanoseconds(),
-		ErrorBoundNs:     s.ErrorBound(state.Mono).Nanoseconds(),
+		ErrorBoundNs:     errorBound.Nanoseconds(),
 		FrequencyPpm:     s.FrequencyPPM,
 		PrecisionLog2:    int32(s.Precision),
 		UtcUnixNs:        s.UTC(state.Mono),
-		Intervals:        s.Claims(),
+		Intervals:        state.NoClaim == "",
 		Steps:            s.Steps,
 	}
 }

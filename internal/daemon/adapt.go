@@ -58,6 +58,7 @@ func claims(s *clock.Snapshot) ntpserver.Claims {
 func (d *Daemon) State() api.State {
 	s := d.keeper.snapshot.Load()
 	mono := d.keeper.system.Mono()
+	_, _, noClaim := d.keeper.claim(s, mono)
 	state := api.State{
 		Name:          d.node.Name,
 		Number:        d.node.Number,
@@ -66,6 +67,7 @@ func (d *Daemon) State() api.State {
 		Started:       d.started,
 		Clock:         s,
 		Mono:          mono,
+		NoClaim:       noClaim,
 		Issuer:        d.issuer.Status(),
 		PhysicalAhead: d.keeper.ahead(s, mono),
 		Fenced:        d.store.Err(),
@@ -99,8 +101,8 @@ func (d *Daemon) unhealthy(state *api.State) (reasons []string) {
 // notReady lists why this node should not be relied on.
 func (d *Daemon) notReady(state *api.State) []string {
 	reasons := append([]string(nil), state.Unhealthy...)
-	if _, _, why := d.keeper.claim(state.Clock, state.Mono); why != "" {
-		reasons = append(reasons, "the clock is not synchronised: "+why)
+	if state.NoClaim != "" {
+		reasons = append(reasons, "the clock is not synchronised: "+state.NoClaim)
 	}
 	switch {
 	case !state.Issuer.Started:

@@ -107,6 +107,9 @@ func (k *timekeeper) tick(ctx context.Context) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.driver.Poll(ctx)
+	if ctx.Err() != nil {
+		return // the witnesses were not heard out
+	}
 	k.tell(k.snapshot.Swap(s), s)
 	k.steer(s)
 	k.raiseAlarms(s)

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/ntp"
 )
 
 // FollowSettings are what an operator may change while it runs.
@@ -297,6 +298,8 @@ func (f *Follow) unsynchronised(reason string) clock.Judgement {
 		Stratum:   clock.StratumUnsynchronised,
 		RefID:     clock.RefIDInit,
 		GrowthPPM: clock.GrowthDefaultPPM,
+		// The largest there is on the wire, for those who look at nothing else.
+		RootDispersion: ntp.MaxDispersion,
 	}
 	if f.synced {
 		j.RefID = clock.RefIDStep
@@ -309,7 +312,6 @@ func (f *Follow) unsynchronised(reason string) clock.Judgement {
 		j.RefID = clock.RefIDLocal
 		j.Reference = f.last.Unix
 		j.RootDispersion = time.Duration(math.Ceil(math.Ldexp(1e9, int(f.precision))))
-		j.GrowthPPM = 0
 	}
 	return j
 }

@@ -30,7 +30,7 @@ func refused(t *testing.T, s *clock.Snapshot, refID [4]byte, reason string) {
 	t.Helper()
 	want := clock.Judgement{
 		State: clock.Unsynchronised, Reason: s.Reason, Source: "none", Leap: clock.LeapUnknown,
-		Stratum: clock.StratumUnsynchronised, RefID: refID, GrowthPPM: clock.GrowthDefaultPPM,
+		Stratum: clock.StratumUnsynchronised, RefID: refID, RootDispersion: 16 * time.Second, GrowthPPM: clock.GrowthDefaultPPM,
 	}
 	if diff := cmp.Diff(want, s.Judgement); diff != "" {
 		t.Errorf("judgement differs from an unsynchronised one (-want +got):\n%s", diff)
@@ -524,6 +524,7 @@ func TestFollowLocalStratum(t *testing.T) {
 		RefID:          [4]byte{127, 127, 1, 1},
 		Reference:      b.system.reading.Unix,
 		RootDispersion: 60, // 2^-24 s
+		GrowthPPM:      clock.GrowthDefaultPPM,
 	}
 	if diff := cmp.Diff(want, s.Judgement); diff != "" {
 		t.Errorf("judgement differs (-want +got):\n%s", diff)

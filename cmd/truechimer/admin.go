@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/internal/rpc"
+)
+
+func newClock(c *client) *cobra.Command {
+	cmd := &cobra.Command{Use: "clock", Short: "Decide about the clock", Args: subcommandOnly, RunE: helpOnly}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "accept",
+		Short: "Take the clock jump that is being held as the truth",
+		Long: `Takes over a jump of the system clock that no source confirms, and that the hybrid
+clock has therefore not followed. See truechimer status for what is held. A jump
+forward drives all timestamps from here on; a jump backward is followed slowly.`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := c.node().AcceptClock(cmd.Context(), connect.NewRequest(&rpc.AcceptClockRequest{}))
+			if err != nil {
+				return c.failure(err)
+			}
+			if c.json {
+				return c.printJSON(r.Msg)
+			}
+			_, err = fmt.Fprintf(c.out, "accepted a jump of %v\n", time.Duration(r.Msg.JumpNs))
+			return err
+		},
+	})
+	return cmd
+}
+
+func newHLC(c *client) *cobra.Command {
+	cmd := &cobra.Command{Use: "hlc", Short: "Decide about the hybrid clock", Args: subcommandOnly, RunE: helpOnly}
+	var yes bool
+	rebase := &cobra.Command{
+		Use:   "rebase",
+		Short: "Bring back a hybrid clock that ran ahead, in a new epoch",
+		Long: `Begins a new epoch at the time of the clock. Timestamps of the new epoch may be
+smaller than those of the old one, or repeat them: whatever was ordered by them
+before is no longer ordered against what comes now. It is for a clock that ran
+ahead by so much that waiting is worse, and refused otherwise.`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			status, err := c.node().Status(cmd.Context(), connect.NewRequest(&rpc.StatusRequest{}))
+			if err != nil {
+				return c.failure(err)
+			}
+			back := hlc.Timestamp(status.Msg.Hlc.Last).Sub(hlc.FromUnix(status.Msg.Clock.UtcUnixNs))
+			switch {
+			case yes: // the server judges
+			case back <= ns(status.Msg.Hlc.MaxLeadNs):
+				return errors.New("the hybrid clock is not ahead of its time by more than the max lead: there is nothing to bring back")
+			default:
+				return usage(fmt.Errorf("this would end epoch %d and move timestamps by %v: they may repeat; say --yes if that is what you want", status.Msg.Hlc.Epoch, -back))
+			}
+			r, err := c.node().Rebase(cmd.Context(), connect.NewRequest(&rpc.RebaseRequest{Epoch: status.Msg.Hlc.Epoch}))
+			if err != nil {
+				return c.failure(err)
+			}
+			if c.json {
+				return c.printJSON(r.Msg)
+			}
+			_, err = fmt.Fprintf(c.out, "epoch %d begins %v back; the last timestamp before it was %s\n", r.Msg.Epoch, time.Duration(r.Msg.BackNs), hlc.Timestamp(r.Msg.Last))
+			return err
+		},
+	}
+	rebase.Flags().BoolVar(&yes, "yes", false, "do it")
+	cmd.AddCommand(rebase)
+	return cmd
+}
+
+// helpOnly is for a command that only has subcommands.
+func helpOnly(cmd *cobra.Command, _ []string) error {
+	_ = cmd.Help()
+	return usage(errors.New("name one of the commands above"))
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/truechimer/truechimer/internal/rpc/rpcconnect"
+)
+
+const (
+	defaultAPI  = "127.0.0.1:8123"
+	callTimeout = 15 * time.Second // longer than the longest wait of the server
+)
+
+// streams are where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// terminal reports whether a person looks at the output.
+func (s streams) terminal() bool {
+	f, ok := s.out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// client is what the commands share that ask a server.
+type client struct {
+	streams
+	address string
+	json    bool
+}
+
+func (c *client) url() string {
+	if strings.Contains(c.address, "://") {
+		return c.address
+	}
+	return "http://" + c.address
+}
+
+func (c *client) clock() rpcconnect.ClockServiceClient {
+	return rpcconnect.NewClockServiceClient(&http.Client{Timeout: callTimeout}, c.url())
+}
+
+func (c *client) node() rpcconnect.NodeServiceClient {
+	return rpcconnect.NewNodeServiceClient(&http.Client{Timeout: callTimeout}, c.url())
+}
+
+// checkAddress fails on an --api that is no address.
+func (c *client) checkAddress() error {
+	u, err := url.Parse(c.url())
+	if err != nil || u.Host == "" {
+		return usage(fmt.Errorf("--api is %q; want HOST:PORT, such as %s", c.address, defaultAPI))
+	}
+	return nil
+}
+
+// failure gives an error of a call its exit code, and says what to do about it.
+func (c *client) failure(err error) error {
+	const advice = "is truechimer serve running, and is --api right?"
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return exitError{exitUnreachable, fmt.Errorf("cannot reach a server at %s: %w; %s", c.address, dial.Err, advice)}
+	}
+	var call *connect.Error
+	switch {
+	case !errors.As(err, &call):
+		return err
+	case connect.IsWireError(err) && call.Code() == connect.CodeInvalidArgument:
+		return usage(errors.New(call.Message()))
+	case connect.IsWireError(err):
+		return errors.New(call.Message())
+	case call.Code() == connect.CodeCanceled:
+		return errors.New("interrupted")
+	case call.Code() == connect.CodeUnavailable:
+		return exitError{exitUnreachable, fmt.Errorf("the server at %s went away: %s; look at its log", c.address, call.Message())}
+	default:
+		return exitError{exitUnreachable, fmt.Errorf("what answers at %s is not truechimer: %s; %s", c.address, call.Message(), advice)}
+	}
+}
+
+// printJSON prints a message as the API would have.
+func (c *client) printJSON(m proto.Message) error {
+	b, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(m)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "%s\n", b)
+	return err
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/internal/rpc"
+)
+
+const watchInterval = time.Second
+
+func newStatus(c *client) *cobra.Command {
+	var watch bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what the server believes of its clock, and why",
+		Long: `Shows the state of the clock with its cause and error bound, the hybrid clock, what the
+NTP server answered, whether the node is ready, and its alarms.`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !watch {
+				return c.printStatus(cmd.Context())
+			}
+			ticker := time.NewTicker(watchInterval)
+			defer ticker.Stop()
+			for {
+				if c.terminal() {
+					fmt.Fprint(c.out, "\x1b[H\x1b[2J")
+				}
+				if err := c.printStatus(cmd.Context()); err != nil {
+					return err
+				}
+				select {
+				case <-cmd.Context().Done():
+					return nil
+				case <-ticker.C:
+				}
+			}
+		},
+	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "again every second, until interrupted")
+	return cmd
+}
+
+func (c *client) printStatus(ctx context.Context) error {
+	r, err := c.node().Status(ctx, connect.NewRequest(&rpc.StatusRequest{}))
+	if err != nil {
+		return c.failure(err)
+	}
+	if c.json {
+		return c.printJSON(r.Msg)
+	}
+	return writeStatus(c.out, r.Msg, c.terminal() && os.Getenv("NO_COLOR") == "")
+}
+
+// stateWords and stateColours say a state to a person.
+var (
+	stateWords = map[rpc.ClockState]string{
+		rpc.ClockState_CLOCK_STATE_SYNCHRONISED:   "synchronised",
+		rpc.ClockState_CLOCK_STATE_HOLDOVER:       "holdover",
+		rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED: "unsynchronised",
+	}
+	stateColours = map[rpc.ClockState]string{
+		rpc.ClockState_CLOCK_STATE_SYNCHRONISED:   "\x1b[32m",
+		rpc.ClockState_CLOCK_STATE_HOLDOVER:       "\x1b[33m",
+		rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED: "\x1b[31m",
+	}
+	leapWords = []string{"none", "second to be inserted", "second to be deleted", "unknown"}
+)
+
+func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool) error {
+	state := stateWords[s.Clock.State]
+	if colour {
+		state = stateColours[s.Clock.State] + state + "\x1b[0m"
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.StripEscape)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("node", "%s, number %d, version %s, up %v", s.Node.Name, s.Node.Number, s.Node.Version, time.Since(time.Unix(0, s.Node.StartedUnixNs)).Round(time.Second))
+	row("clock", "%s: %s", state, s.Clock.Reason)
+	row("", "UTC %s (mode %s, vouched for by %s)", time.Unix(0, s.Clock.UtcUnixNs).UTC().Format(time.RFC3339Nano), s.Clock.Mode, s.Clock.Source)
+	if s.Clock.Intervals {
+		row("", "within %v of UTC: residual offset %v, root delay %v, root dispersion %v growing by %g ppm",
+			ns(s.Clock.ErrorBoundNs), ns(s.Clock.ResidualOffsetNs), ns(s.Clock.RootDelayNs), ns(s.Clock.RootDispersionNs), s.Clock.GrowthPpm)
+	} else {
+		row("", "no error bound can be claimed; intervals are refused")
+	}
+	row("", "stratum %d, refid %s, leap %s, precision 2^%d s, frequency %+.3f ppm, %d steps seen",
+		s.Clock.Stratum, s.Clock.Refid, leapWords[min(int(s.Clock.Leap), len(leapWords)-1)], s.Clock.PrecisionLog2, s.Clock.FrequencyPpm, s.Clock.Steps)
+	writeHLC(row, s.Hlc)
+	row("ntp", "%s", strings.Join(s.Ntp.Listen, ", "))
+	row("", "%s", verdictWords(s.Ntp.Verdicts))
+	if s.Ready {
+		row("ready", "yes")
+	}
+	for i, reason := range s.NotReady {
+		row([]string{"ready", ""}[min(i, 1)], "no: %s", reason)
+	}
+	for i, a := range s.Alarms {
+		row([]string{"alarms", ""}[min(i, 1)], "%s since %s: %s", a.Name, time.Unix(0, a.SinceUnixNs).UTC().Format(time.RFC3339), a.Sentence)
+	}
+	return w.Flush()
+}
+
+func writeHLC(row func(name, format string, args ...any), h *rpc.Hlc) {
+	switch {
+	case h.Fenced != "":
+		row("hlc", "stopped: %s", h.Fenced)
+	case h.Issuing:
+		row("hlc", "issuing in epoch %d, %v ahead of the clock (max lead %v)", h.Epoch, ns(h.LeadNs), ns(h.MaxLeadNs))
+	default:
+		row("hlc", "waiting for the first synchronisation, epoch %d", h.Epoch)
+	}
+	if h.Last == 0 {
+		row("", "nothing issued yet")
+	} else {
+		row("", "last %s", hlc.Timestamp(h.Last))
+	}
+	row("", "ceiling %s", hlc.Timestamp(h.Ceiling))
+	if h.StartLeadNs > 0 {
+		row("", "started %v ahead, above all that was issued before", ns(h.StartLeadNs))
+	}
+}
+
+func ns(n int64) time.Duration { return time.Duration(n) }
+
+func verdictWords(verdicts map[string]uint64) string {
+	var words []string
+	for name, count := range verdicts {
+		if count > 0 {
+			words = append(words, fmt.Sprintf("%d %s", count, name))
+		}
+	}
+	if len(words) == 0 {
+		return "nothing asked yet"
+	}
+	slices.Sort(words)
+	return strings.Join(words, ", ")
+}
