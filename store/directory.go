@@ -90,15 +90,27 @@ func (d directory) check() (records, error) {
 // look returns the marker of the directory, nil when there is nothing in it, or a
 // refusal. It writes nothing.
 func (d directory) look() (*marker, error) {
+	// Nothing is opened that is not known to be a directory or a regular file: opening a
+	// fifo would wait for ever.
+	switch info, err := d.fs.Stat(d.path); {
+	case errors.Is(err, iofs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, unwritable(d.path, "cannot read it", err)
+	case !info.IsDir():
+		return nil, foreign(d.path, "it is a file, not a directory", nil)
+	}
 	names, err := d.fs.List(d.path)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		if info, statErr := d.fs.Stat(d.path); statErr == nil && !info.IsDir() {
-			return nil, foreign(d.path, "it is a file, not a directory", err)
-		}
 		return nil, unwritable(d.path, "cannot read it", err)
+	}
+	for _, name := range []string{markerName, lockName} {
+		if info, err := d.fs.Stat(d.join(name)); err == nil && !info.Mode().IsRegular() {
+			return nil, foreign(d.path, fmt.Sprintf("its %s is not a regular file", name), nil)
+		}
 	}
 	raw, err := readMarker(d.fs, d.path)
 	if errors.Is(err, iofs.ErrNotExist) {
@@ -126,7 +138,7 @@ func (d directory) other(names []string) string {
 	for _, n := range names {
 		switch n {
 		case lockName, markerTemp:
-			if info, err := d.fs.Stat(d.join(n)); err == nil && !info.IsDir() && info.Size() <= markerLenMax {
+			if info, err := d.fs.Stat(d.join(n)); err == nil && info.Mode().IsRegular() && info.Size() <= markerLenMax {
 				continue
 			}
 			return n

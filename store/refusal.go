@@ -70,8 +70,10 @@ func (r *refusal) Unwrap() []error {
 const (
 	remedyForeign = "nothing was changed; choose an empty directory, or the one that this store was created in"
 	remedyNewer   = "nothing was changed; run the version that wrote it, or a newer one"
-	remedyDamaged = "nothing was changed; restore the directory from a backup, or move it aside and start an empty one " +
-		"under a new node number (its ceiling is lost, so under the old number timestamps could repeat)"
+	remedyDamaged = "nothing was changed; move the directory aside and start an empty one under a new node number " +
+		"(its ceiling is lost, so under the old number timestamps could repeat), or restore it from a backup " +
+		"(which may hold an old ceiling, so timestamps may repeat: have it observe the greatest one that was ever " +
+		"issued, with truechimer observe, before anything else asks it)"
 	remedyUnwritable = "choose a directory that this user may write, or create it and give it to this user"
 	remedyLocked     = "stop the other truechimer that has it open, or give this one a directory of its own"
 )

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -165,6 +166,24 @@ func TestRefusals(t *testing.T) {
 			write(t, dir+"2/LOCK", strings.Repeat("x", markerLenMax+1))
 			return dir + "2"
 		}, ErrForeign, `"LOCK"`},
+		{"marker is a fifo", 7, fifo(markerName), ErrForeign, "its TRUECHIMER is not a regular file"},
+		{"marker is a directory", 7, func(t *testing.T, dir string) string {
+			name := filepath.Join(dir, markerName)
+			if err := errors.Join(os.Remove(name), os.Mkdir(name, 0o755)); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}, ErrForeign, "its TRUECHIMER is not a regular file"},
+		{"lock is a fifo", 7, fifo(lockName), ErrForeign, "its LOCK is not a regular file"},
+		{"lock alone is a fifo", 7, func(t *testing.T, dir string) string {
+			return fifo(lockName)(t, dir+"2")
+		}, ErrForeign, "its LOCK is not a regular file"},
+		{"temporary marker is a fifo", 7, func(t *testing.T, dir string) string {
+			return fifo(markerTemp)(t, dir+"2")
+		}, ErrForeign, `"TRUECHIMER.tmp"`},
+		{"the directory is a fifo", 7, func(t *testing.T, dir string) string {
+			return filepath.Join(fifo("data")(t, dir+"2"), "data")
+		}, ErrForeign, "it is a file, not a directory"},
 		{"a file", 7, func(t *testing.T, dir string) string {
 			return filepath.Join(dir, markerName)
 		}, ErrForeign, "not a directory"},
@@ -249,7 +268,7 @@ func TestRefusals(t *testing.T) {
 			write(t, filepath.Join(dir, markerName), string(m.encode()))
 			return dir
 		}, ErrDamaged, "never used"},
-		{"marker flipped", 7, damage(markerName, 0.5), ErrDamaged, "restore"},
+		{"marker flipped", 7, damage(markerName, 0.5), ErrDamaged, "restore it from a backup (which may hold an old ceiling, so timestamps may repeat:"},
 		{"manifest flipped", 7, damage("pebble/MANIFEST-*", 0.5), ErrDamaged, "restore"},
 		{"log flipped", 7, damage("pebble/*.log", 0.4), ErrDamaged, "restore"},
 		{"table flipped", 7, damage("pebble/*.sst", 0.02), ErrDamaged, "restore"},
@@ -280,6 +299,17 @@ func TestRefusals(t *testing.T) {
 func damage(pattern string, at float64) func(*testing.T, string) string {
 	return func(t *testing.T, dir string) string {
 		flip(t, one(t, dir, pattern), at)
+		return dir
+	}
+}
+
+// fifo puts a fifo in the place of a file: who opens it waits until somebody writes.
+func fifo(name string) func(*testing.T, string) string {
+	return func(t *testing.T, dir string) string {
+		name := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.RemoveAll(name), syscall.Mkfifo(name, 0o600)); err != nil {
+			t.Fatal(err)
+		}
 		return dir
 	}
 }

@@ -14,25 +14,42 @@ import (
 
 func newClock(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "clock", Short: "Decide about the clock", Args: subcommandOnly, RunE: helpOnly}
-	cmd.AddCommand(&cobra.Command{
+	var yes bool
+	accept := &cobra.Command{
 		Use:   "accept",
 		Short: "Take the clock jump that is being held as the truth",
 		Long: `Takes over a jump of the system clock that no source confirms, and that the hybrid
-clock has therefore not followed. See truechimer status for what is held. A jump
-forward drives all timestamps from here on; a jump backward is followed slowly.`,
+clock has therefore not followed. A jump forward drives all timestamps from here on;
+a jump backward is followed slowly. Without --yes it says what it would take, and
+takes nothing; with it, it takes the jump that the server holds at that moment, and
+not another one that comes in between.`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := c.node().AcceptClock(cmd.Context(), connect.NewRequest(&rpc.AcceptClockRequest{}))
+			status, err := c.node().Status(cmd.Context(), connect.NewRequest(&rpc.StatusRequest{}))
+			if err != nil {
+				return c.failure(err)
+			}
+			jump := status.Msg.Hlc.HeldJumpNs
+			switch {
+			case jump == 0:
+				return errors.New("no clock jump is being held: there is nothing to accept")
+			case !yes:
+				return usage(fmt.Errorf("this would take a jump of %v as the truth, and %s as the time; say --yes if that is what you want",
+					ns(jump), time.Unix(0, status.Msg.Clock.UtcUnixNs).UTC().Format(time.RFC3339)))
+			}
+			r, err := c.node().AcceptClock(cmd.Context(), connect.NewRequest(&rpc.AcceptClockRequest{JumpNs: jump}))
 			if err != nil {
 				return c.failure(err)
 			}
 			if c.json {
 				return c.printJSON(r.Msg)
 			}
-			_, err = fmt.Fprintf(c.out, "accepted a jump of %v\n", time.Duration(r.Msg.JumpNs))
+			_, err = fmt.Fprintf(c.out, "accepted a jump of %v\n", ns(r.Msg.JumpNs))
 			return err
 		},
-	})
+	}
+	accept.Flags().BoolVar(&yes, "yes", false, "do it")
+	cmd.AddCommand(accept)
 	return cmd
 }
 
@@ -52,7 +69,8 @@ ahead by so much that waiting is worse, and refused otherwise.`,
 			if err != nil {
 				return c.failure(err)
 			}
-			back := hlc.Timestamp(status.Msg.Hlc.Last).Sub(hlc.FromUnix(status.Msg.Clock.UtcUnixNs))
+			// What counts is the timestamp that would be issued next.
+			back := max(hlc.Timestamp(status.Msg.Hlc.Last).Sub(hlc.FromUnix(status.Msg.Clock.UtcUnixNs)), ns(status.Msg.Hlc.PhysicalAheadNs))
 			switch {
 			case yes: // the server judges
 			case back <= ns(status.Msg.Hlc.MaxLeadNs):
@@ -67,7 +85,7 @@ ahead by so much that waiting is worse, and refused otherwise.`,
 			if c.json {
 				return c.printJSON(r.Msg)
 			}
-			_, err = fmt.Fprintf(c.out, "epoch %d begins %v back; the last timestamp before it was %s\n", r.Msg.Epoch, time.Duration(r.Msg.BackNs), hlc.Timestamp(r.Msg.Last))
+			_, err = fmt.Fprintf(c.out, "epoch %d begins %v back; the last timestamp before it was %s\n", r.Msg.Epoch, ns(r.Msg.BackNs), hlc.Timestamp(r.Msg.Last))
 			return err
 		},
 	}

@@ -47,9 +47,12 @@ one.`,
 			Use:   "init [FILE]",
 			Short: "Write a commented template",
 			Long: `Writes a template with every key, its meaning and its default, to the given file, which
-must not exist, or to the output.`,
+must not exist, or to the output. It is TOML: there is no --json of it.`,
 			Args: atMostFile,
 			RunE: func(_ *cobra.Command, args []string) error {
+				if c.json {
+					return usage(errors.New("a configuration file is TOML: init writes no JSON; config show --json prints the defaults of the tour as JSON"))
+				}
 				if len(args) == 0 {
 					_, err := fmt.Fprint(c.out, config.Template())
 					return err

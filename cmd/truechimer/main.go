@@ -56,7 +56,7 @@ func versionText() string {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal kills, whatever the first has to wait for
 	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		exit = exitError{exitFailed, err}
 	}
 	if exit.err != nil {
-		fmt.Fprintln(s.err, "truechimer:", err)
+		say(s.err, fmt.Sprintf("truechimer: %v\n", err))
 	}
 	return exit.code
 }

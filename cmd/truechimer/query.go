@@ -49,7 +49,7 @@ func newQuery(c *client) *cobra.Command {
 bound of that offset if the server's own claims are true, and those claims. Of
 several samples the one with the least delay is shown.
 
-HOST is a name or address, with :PORT where it is not 123. The local clock is read
+HOST is a name or address, with :PORT where that is not 123. The local clock is read
 and never changed.
 
 With --max-error it exits like a monitoring plugin: 0 when every server proves that
@@ -61,6 +61,11 @@ and with 1 when one gave an answer that is of no use.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage(errors.New("name at least one server; see truechimer query --help"))
+			}
+			for _, host := range args {
+				if _, _, err := upstream.ParseHost(host); err != nil {
+					return usage(err)
+				}
 			}
 			return nil
 		},
@@ -284,7 +289,7 @@ func writeMeasurement(w io.Writer, m *upstream.Measurement, usable bool) {
 		stamp("t4", m.Sample.Destination.Unix(t1), "local clock, "+t4)
 		fmt.Fprintf(w, "  offset\t%v\tserver minus local\n", signed(m.Offset()))
 		fmt.Fprintf(w, "  delay\t%v\tround trip\n", m.Delay())
-		fmt.Fprintf(w, "  error bound\t%v\thalf the delay and what the server claims\n", m.ErrorBound())
+		fmt.Fprintf(w, "  error bound\t%v\thalf the delay, the claims of the server, precision and drift\n", m.ErrorBound())
 		fmt.Fprintf(w, "  range\t%v to %v\n", signed(m.Offset()-m.ErrorBound()), signed(m.Offset()+m.ErrorBound()))
 	}
 	h := &m.Header

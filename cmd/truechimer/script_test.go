@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -216,46 +213,4 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	walk(newRoot(streams{strings.NewReader(""), io.Discard, io.Discard}))
-}
-
-// TestStopUnderLoad asks the server to stop while a call waits and a connection idles.
-func TestStopUnderLoad(t *testing.T) {
-	addr, stop, err := fakeChronyd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
-	dir := t.TempDir()
-	name := writeConfig(t, dir, "")
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(strings.Replace(string(text), `"off"`, strconv.Quote(addr), 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := serveTest(t, dir, "--config", filepath.Base(name))
-	// A second ahead: it is answered, or cut off. The body is sent in two parts, so that
-	// the call has reached the server when it is told to stop.
-	conn, err := net.Dial("tcp", s.api)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	body := fmt.Sprintf(`{"timestamp":"%d"}`, time.Now().Add(time.Second).UnixNano())
-	fmt.Fprintf(conn, "POST /truechimer.v1.ClockService/Wait HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
-	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
-		t.Fatalf("%q, %v", line, err)
-	}
-	if _, err := conn.Write([]byte(body)); err != nil {
-		t.Fatal(err)
-	}
-	begun := time.Now()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	code, err := s.code(stopMax)
-	if err != nil || code != 0 || !strings.HasSuffix(s.out.String(), "stopped in order\n") {
-		t.Errorf("exit code %d, %v, after %v:\n%s%s", code, err, time.Since(begun), s.out.String(), s.log.String())
-	}
 }

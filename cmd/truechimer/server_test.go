@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,8 +51,19 @@ func startServer(dir string, args ...string) (*server, error) {
 
 // spawn runs serve and waits for nothing.
 func spawn(dir string, args ...string) (*server, error) {
+	return spawnOnto(dir, nil, nil, args...)
+}
+
+// spawnOnto is spawn with other places for the output and the log, where they are not nil.
+func spawnOnto(dir string, out, log io.Writer, args ...string) (*server, error) {
 	s := &server{cmd: exec.Command("truechimer", append([]string{"serve"}, args...)...), ended: make(chan struct{})}
-	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr, s.cmd.SysProcAttr = dir, &s.out, &s.log, dieWithUs()
+	if out == nil {
+		out = &s.out
+	}
+	if log == nil {
+		log = &s.log
+	}
+	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr, s.cmd.SysProcAttr = dir, out, log, dieWithUs()
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}

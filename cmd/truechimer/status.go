@@ -89,7 +89,11 @@ func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool) error {
 	}
 	row("node", "%s, number %d, version %s, up %v", s.Node.Name, s.Node.Number, s.Node.Version, time.Since(time.Unix(0, s.Node.StartedUnixNs)).Round(time.Second))
 	row("clock", "%s: %s", state, s.Clock.Reason)
-	row("", "UTC %s (mode %s, vouched for by %s)", time.Unix(0, s.Clock.UtcUnixNs).UTC().Format(time.RFC3339Nano), s.Clock.Mode, s.Clock.Source)
+	voucher := "vouched for by " + s.Clock.Source
+	if s.Clock.Source == "local" || s.Clock.Source == "none" {
+		voucher = "nobody vouches for it"
+	}
+	row("", "UTC %s (mode %s, %s)", time.Unix(0, s.Clock.UtcUnixNs).UTC().Format(time.RFC3339Nano), s.Clock.Mode, voucher)
 	if s.Clock.Intervals {
 		row("", "within %v of UTC: residual offset %v, root delay %v, root dispersion %v growing by %g ppm",
 			ns(s.Clock.ErrorBoundNs), ns(s.Clock.ResidualOffsetNs), ns(s.Clock.RootDelayNs), ns(s.Clock.RootDispersionNs), s.Clock.GrowthPpm)
@@ -98,7 +102,7 @@ func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool) error {
 	}
 	row("", "stratum %d, refid %s, leap %s, precision 2^%d s, frequency %+.3f ppm, %d steps seen",
 		s.Clock.Stratum, s.Clock.Refid, leapWords[min(int(s.Clock.Leap), len(leapWords)-1)], s.Clock.PrecisionLog2, s.Clock.FrequencyPpm, s.Clock.Steps)
-	writeHLC(row, s.Hlc)
+	writeHLC(row, s.Hlc, s.NotReady)
 	row("ntp", "%s", strings.Join(s.Ntp.Listen, ", "))
 	row("", "%s", verdictWords(s.Ntp.Verdicts))
 	if s.Ready {
@@ -113,14 +117,18 @@ func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool) error {
 	return w.Flush()
 }
 
-func writeHLC(row func(name, format string, args ...any), h *rpc.Hlc) {
+func writeHLC(row func(name, format string, args ...any), h *rpc.Hlc, notReady []string) {
 	switch {
 	case h.Fenced != "":
 		row("hlc", "stopped: %s", h.Fenced)
 	case h.Issuing:
 		row("hlc", "issuing in epoch %d, %v ahead of the clock (max lead %v)", h.Epoch, ns(h.LeadNs), ns(h.MaxLeadNs))
 	default:
-		row("hlc", "waiting for the first synchronisation, epoch %d", h.Epoch)
+		why := "nothing is issued; see below"
+		if i := slices.IndexFunc(notReady, func(reason string) bool { return strings.HasPrefix(reason, "no timestamp is issued ") }); i >= 0 {
+			why = notReady[i]
+		}
+		row("hlc", "%s, epoch %d", why, h.Epoch)
 	}
 	if h.Last == 0 {
 		row("", "nothing issued yet")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -65,9 +67,9 @@ func (c *client) waitsync(ctx context.Context, maxError time.Duration) error {
 			_, err := fmt.Fprintf(c.out, "%s, within %v of UTC\n", stateWords[r.Msg.Clock.State], ns(r.Msg.Clock.ErrorBoundNs))
 			return err
 		}
-		if text := why.Error(); text != shown { // each cause once, not four times a second
-			shown = text
-			fmt.Fprintf(c.err, "waiting: %s\n", text)
+		if cause := withoutFigures(why.Error()); cause != shown { // each cause once, not four times a second
+			shown = cause
+			fmt.Fprintf(c.err, "waiting: %v\n", why)
 		}
 		select {
 		case <-ctx.Done():
@@ -75,6 +77,11 @@ func (c *client) waitsync(ctx context.Context, maxError time.Duration) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// withoutFigures returns the words of a text that have no digit.
+func withoutFigures(text string) string {
+	return strings.Join(slices.DeleteFunc(strings.Fields(text), func(word string) bool { return strings.ContainsAny(word, "0123456789") }), " ")
 }
 
 // timedOut says what was in the way when the time was up, and keeps its exit code.

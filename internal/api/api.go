@@ -41,8 +41,10 @@ type Issuer interface {
 // called concurrently.
 type Node interface {
 	State() State
-	// AcceptClock takes the clock jump that is held; ErrNothingHeld when there is none.
-	AcceptClock() (jump time.Duration, err error)
+	// AcceptClock takes the clock jump that is held, and returns it. It fails with
+	// ErrNothingHeld when there is none, and with ErrOtherJump when it differs from jump by
+	// more than a second.
+	AcceptClock(jump time.Duration) (taken time.Duration, err error)
 	// Rebase ends the given epoch and brings the hybrid clock back to the time.
 	Rebase(ctx context.Context, epoch uint64) (Rebased, error)
 }
@@ -52,6 +54,8 @@ var (
 	ErrNoInterval = errors.New("no interval can be given")
 	// ErrNothingHeld reports that no clock jump waits for a decision.
 	ErrNothingHeld = errors.New("no clock jump is being held: there is nothing to accept")
+	// ErrOtherJump reports that the clock jump that is held is not the one that was meant.
+	ErrOtherJump = errors.New("another clock jump is held now than the one that was meant; look at status again")
 	// ErrNotAhead reports that the hybrid clock has no lead that a rebase would remove.
 	ErrNotAhead = errors.New("the hybrid clock is not ahead of its time by more than the max lead: there is nothing to bring back")
 )
@@ -70,11 +74,15 @@ type State struct {
 	NoClaim string
 
 	Issuer        store.Status
+	HeldJump      time.Duration // the clock jump that is held; 0 when none is
 	PhysicalAhead time.Duration // of the hybrid clock's physical time ahead of the time served
 	Fenced        error         // why the store is fenced, or nil
 
-	NTPListen   []string
-	NTPVerdicts map[string]uint64
+	NTPListen        []string
+	NTPVerdicts      map[string]uint64
+	NTPUnstamped     uint64 // requests that came without the kernel's receive timestamp
+	NTPSendErrors    uint64
+	NTPReceiveErrors uint64
 
 	Unhealthy []string // what a restart might mend, one sentence each
 	NotReady  []string // why it is not ready
@@ -112,14 +120,18 @@ const (
 	headerTimeout     = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	compressLenMin    = 1024 // smaller replies cost more to compress than to send
-	connectionsMax    = 4096
-	streamsMax        = 256 // of one connection
+	connectionsMax    = 4096 // of all listeners
+	callsMax          = 4096 // in progress, of all connections
+	streamsMax        = 256  // of one connection
 	stopTimeout       = 2 * time.Second
 	metricsInFlight   = 4
 	metricsTimeout    = 5 * time.Second
 	unresponsiveAfter = 30 * time.Second // a peer that does not read is dropped
 	callMax           = time.Minute      // request, answer and all; the longest Wait takes half of it
 )
+
+// errFull is the answer to a call too many.
+var errFull = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d calls are in progress, and no more are taken; ask again in a moment, with fewer at a time", callsMax))
 
 // Server serves the API on its listeners.
 type Server struct {
@@ -131,13 +143,14 @@ type Server struct {
 // do.
 func Listen(addrs []netip.AddrPort, log *slog.Logger) (*Server, error) {
 	s := &Server{log: log}
+	slots := make(chan struct{}, connectionsMax)
 	for _, addr := range addrs {
 		l, err := net.Listen("tcp", addr.String())
 		if err != nil {
 			s.Close()
 			return nil, fmt.Errorf("listen for the API on tcp %v: %w; is another truechimer running? Stop it, or set api.listen to a free address", addr, err)
 		}
-		s.listeners = append(s.listeners, newLimited(l, connectionsMax))
+		s.listeners = append(s.listeners, newLimited(l, slots))
 	}
 	return s, nil
 }
@@ -154,7 +167,7 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Serve answers until ctx ends; calls in progress then have a moment to finish.
 func (s *Server) Serve(ctx context.Context, services Services) error {
 	server := http.Server{
-		Handler:           newHandler(services, s.log),
+		Handler:           newHandler(services, callsMax, s.log),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       callMax,
 		WriteTimeout:      callMax,
@@ -200,7 +213,8 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
-func newHandler(s Services, log *slog.Logger) http.Handler {
+// newHandler serves at most so many calls at a time; health and metrics are not calls.
+func newHandler(s Services, calls int, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(requestLenMax),
@@ -212,10 +226,12 @@ func newHandler(s Services, log *slog.Logger) http.Handler {
 			return connect.NewError(connect.CodeInternal, errors.New("the call failed inside the server; its log has the cause"))
 		}),
 	}
-	path, calls := rpcconnect.NewClockServiceHandler(&clockService{s.Issuer}, options...)
-	mux.Handle(path, guardCall(calls))
-	path, calls = rpcconnect.NewNodeServiceHandler(&nodeService{s.Node}, options...)
-	mux.Handle(path, guardCall(calls))
+	slots := make(chan struct{}, calls)
+	refusals := connect.NewErrorWriter(options...)
+	path, service := rpcconnect.NewClockServiceHandler(&clockService{s.Issuer}, options...)
+	mux.Handle(path, guardCall(limitCalls(service, slots, refusals)))
+	path, service = rpcconnect.NewNodeServiceHandler(&nodeService{s.Node}, options...)
+	mux.Handle(path, guardCall(limitCalls(service, slots, refusals)))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { report(w, nil) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().Unhealthy) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().NotReady) })
@@ -259,6 +275,19 @@ func guardCall(next http.Handler) http.Handler {
 			http.Error(w, "the Content-Type of a call is application/json (or that of gRPC or Connect); "+advice, http.StatusUnsupportedMediaType)
 		default:
 			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// limitCalls refuses a call that finds no slot free, in the protocol that it came in.
+func limitCalls(next http.Handler, slots chan struct{}, refusals *connect.ErrorWriter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			next.ServeHTTP(w, r)
+		default:
+			_ = refusals.Write(w, r, errFull) // a client that is gone needs no answer
 		}
 	})
 }

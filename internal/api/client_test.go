@@ -107,9 +107,10 @@ func TestCodes(t *testing.T) {
 		{&hlc.LeadError{Lead: time.Hour, MaxLead: time.Second, Remote: true}, connect.CodeFailedPrecondition, "check the clock of its sender"},
 		{store.ErrNotStarted, connect.CodeFailedPrecondition, "waitsync"},
 		{fmt.Errorf("interval: %w: why", ErrNoInterval), connect.CodeFailedPrecondition, "why"},
-		{store.ErrTooFar, connect.CodeFailedPrecondition, "too far"},
+		{fmt.Errorf("wait: %w: by how much", store.ErrTooFar), connect.CodeFailedPrecondition, "by how much; wait for an earlier timestamp, or ask again later"},
 		{store.ErrEpoch, connect.CodeFailedPrecondition, "epoch"},
 		{ErrNothingHeld, connect.CodeFailedPrecondition, "nothing to accept"},
+		{ErrOtherJump, connect.CodeFailedPrecondition, "look at status again"},
 		{ErrNotAhead, connect.CodeFailedPrecondition, "nothing to bring back"},
 		{fmt.Errorf("%w: %w", store.ErrExhausted, hlc.ErrCeiling), connect.CodeUnavailable, "slow or full"},
 		{fmt.Errorf("issuing has ended: %w", store.ErrFenced), connect.CodeUnavailable, "replace the disk and restart"},
@@ -126,7 +127,7 @@ func TestCodes(t *testing.T) {
 // TestErrorOfEveryCall: no call swallows the error of what it asks.
 func TestErrorOfEveryCall(t *testing.T) {
 	node := newFakeNode()
-	node.accept = func() (time.Duration, error) { return 0, errUnlisted }
+	node.accept = func(time.Duration) (time.Duration, error) { return 0, errUnlisted }
 	node.rebase = func(uint64) (Rebased, error) { return Rebased{}, errUnlisted }
 	base := serve(t, Services{fakeIssuer{errUnlisted}, node})
 	client := newClient(t)
@@ -141,7 +142,7 @@ func TestErrorOfEveryCall(t *testing.T) {
 // TestPanic: a call that panics is answered, and the server lives.
 func TestPanic(t *testing.T) {
 	node := newFakeNode()
-	node.accept = func() (time.Duration, error) { panic("a secret of the inside") }
+	node.accept = func(time.Duration) (time.Duration, error) { panic("a secret of the inside") }
 	base := serve(t, Services{fakeIssuer{}, node})
 	client := newClient(t)
 	a := call(t, client, base, "NodeService/AcceptClock", "{}")

@@ -31,7 +31,7 @@ const noon = 1_795_000_000_000_000_000
 type fakeNode struct {
 	mu     sync.Mutex
 	state  State
-	accept func() (time.Duration, error)
+	accept func(jump time.Duration) (time.Duration, error)
 	rebase func(epoch uint64) (Rebased, error)
 }
 
@@ -47,7 +47,7 @@ func (n *fakeNode) change(do func(*State)) {
 	do(&n.state)
 }
 
-func (n *fakeNode) AcceptClock() (time.Duration, error) { return n.accept() }
+func (n *fakeNode) AcceptClock(jump time.Duration) (time.Duration, error) { return n.accept(jump) }
 
 func (n *fakeNode) Rebase(_ context.Context, epoch uint64) (Rebased, error) { return n.rebase(epoch) }
 
@@ -69,7 +69,7 @@ func newFakeNode() *fakeNode {
 		FrequencyPPM:   -12.5,
 	}
 	return &fakeNode{
-		accept: func() (time.Duration, error) { return 0, ErrNothingHeld },
+		accept: func(time.Duration) (time.Duration, error) { return 0, ErrNothingHeld },
 		rebase: func(uint64) (Rebased, error) { return Rebased{}, ErrNotAhead },
 		state: State{
 			Name: "alpha", Number: 7, Version: "v0.0.1", StoreID: "00112233445566778899aabbccddeeff", Started: time.Unix(0, noon-9),
@@ -80,11 +80,13 @@ func newFakeNode() *fakeNode {
 			Mono: time.Hour + time.Second,
 			Issuer: store.Status{
 				Epoch: 8, Ceiling: noon + 1<<20, Last: noon + 1<<10, Lead: 10 * time.Millisecond, LeadAtStart: 11 * time.Millisecond,
-				MaxLead: time.Second, Started: true, Rebases: 12, Saves: 13, Waits: 14, Behind: 15,
+				MaxLead: time.Second, Started: true, Rebases: 12, Saves: 13, Waits: 14, Behind: 15, SaveFailures: 18,
 			},
+			HeldJump:      -22 * time.Nanosecond,
 			PhysicalAhead: 16 * time.Nanosecond,
 			NTPListen:     []string{"127.0.0.1:11123"},
 			NTPVerdicts:   map[string]uint64{"answered": 17, "short": 0},
+			NTPUnstamped:  19, NTPSendErrors: 20, NTPReceiveErrors: 21,
 		},
 	}
 }

@@ -17,7 +17,7 @@ func TestJSON(t *testing.T) {
 	node := newFakeNode()
 	base := serve(t, Services{fakeIssuer{}, node})
 	client := newClient(t)
-	accepted := func() (time.Duration, error) { return time.Hour, nil }
+	accepted := func(jump time.Duration) (time.Duration, error) { return jump + 1, nil }
 	rebased := func(epoch uint64) (Rebased, error) {
 		return Rebased{Epoch: epoch + 1, Last: noon + 5, Back: time.Hour}, nil
 	}
@@ -33,7 +33,7 @@ func TestJSON(t *testing.T) {
 		{name: "wait", method: "ClockService/Wait", request: `{"timestamp":"1"}`, want: `{"earliest":"2","latest":"3"}`},
 		{name: "commit", method: "ClockService/Commit", request: `{}`, want: `{"timestamp":"1795000000000000003"}`},
 		{
-			name: "accept", method: "NodeService/AcceptClock", request: `{}`, want: `{"jumpNs":"3600000000000"}`,
+			name: "accept", method: "NodeService/AcceptClock", request: `{"jumpNs":"-3600000000000"}`, want: `{"jumpNs":"-3599999999999"}`,
 			change: func() { node.accept = accepted },
 		},
 		{
@@ -53,7 +53,7 @@ func TestJSON(t *testing.T) {
 				},
 				"hlc":{
 					"epoch":"8","issuing":true,"last":"1795000000000001024","ceiling":"1795000000001048576","leadNs":"10000000",
-					"maxLeadNs":"1000000000","startLeadNs":"11000000","physicalAheadNs":"16","rebases":"12","fenced":""
+					"maxLeadNs":"1000000000","startLeadNs":"11000000","physicalAheadNs":"16","rebases":"12","fenced":"","heldJumpNs":"-22"
 				},
 				"ntp":{"listen":["127.0.0.1:11123"],"verdicts":{"answered":"17","short":"0"}},
 				"ready":true,"notReady":[],"alarms":[]
@@ -66,7 +66,7 @@ func TestJSON(t *testing.T) {
 					*s = State{
 						Started: time.Unix(0, 0),
 						Clock: &clock.Snapshot{Judgement: clock.Judgement{
-							Stratum: clock.StratumUnsynchronised, Leap: clock.LeapUnknown, RefID: clock.RefIDStep, Reason: "nobody vouches for it", Source: "none",
+							Stratum: clock.StratumUnsynchronised, Leap: clock.LeapUnknown, RefID: clock.RefIDStep(), Reason: "nobody vouches for it", Source: "none",
 						}},
 						NoClaim:  "nobody vouches for it",
 						NotReady: []string{"one", "two"},
@@ -86,7 +86,7 @@ func TestJSON(t *testing.T) {
 				},
 				"hlc":{
 					"epoch":"0","issuing":false,"last":"0","ceiling":"0","leadNs":"0",
-					"maxLeadNs":"0","startLeadNs":"0","physicalAheadNs":"0","rebases":"0","fenced":"an error that nobody thought of"
+					"maxLeadNs":"0","startLeadNs":"0","physicalAheadNs":"0","rebases":"0","fenced":"an error that nobody thought of","heldJumpNs":"0"
 				},
 				"ntp":{"listen":[],"verdicts":{}},
 				"ready":false,"notReady":["one","two"],

@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// limited is a listener that holds at most so many connections at a time; the others wait
-// in the kernel's queue.
+// limited is a listener that accepts a connection only where a slot is free, and holds the
+// slot while the connection lasts; the others wait in the kernel's queue. Listeners that
+// share their slots share the limit. One that waits for a connection holds a slot already.
 type limited struct {
 	net.Listener
 	slots   chan struct{}
@@ -14,8 +15,8 @@ type limited struct {
 	once    sync.Once
 }
 
-func newLimited(l net.Listener, limit int) *limited {
-	return &limited{Listener: l, slots: make(chan struct{}, limit), closing: make(chan struct{})}
+func newLimited(l net.Listener, slots chan struct{}) *limited {
+	return &limited{Listener: l, slots: slots, closing: make(chan struct{})}
 }
 
 func (l *limited) Accept() (net.Conn, error) {

@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,7 +74,7 @@ func (p *pipes) client(t *testing.T, protocols ...func(*http.Protocols)) *http.C
 }
 
 func on(p *pipes, connections int) *Server {
-	return &Server{listeners: []net.Listener{newLimited(p, connections)}, log: quiet}
+	return &Server{listeners: []net.Listener{newLimited(p, make(chan struct{}, connections))}, log: quiet}
 }
 
 // blockedIssuer answers Wait when its context ends, or never.
@@ -175,36 +177,45 @@ func TestUnreadAnswers(t *testing.T) {
 	})
 }
 
-// TestLongWait: the limits for slow clients leave alone a client that waits for its answer,
-// for as long as the longest Wait can take.
-func TestLongWait(t *testing.T) {
+// overBoth runs a test over HTTP/1.1 and over HTTP/2 in the clear, with an issuer that
+// blocks.
+func overBoth(t *testing.T, test func(t *testing.T, issuer *blockedIssuer, client *http.Client, stop func())) {
 	for name, protocols := range map[string][]func(*http.Protocols){"HTTP/1.1": nil, "h2c": {h2c}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPipes()
 				issuer := newBlockedIssuer(false)
 				stop := run(t, on(p, 10), Services{issuer, newFakeNode()})
-				client := p.client(t, protocols...)
-				time.AfterFunc(3*store.WaitMax+time.Second, func() { close(issuer.forget) })
-				a := call(t, client, "http://localhost", "ClockService/Wait", "{}")
-				if a.status != http.StatusOK {
-					t.Errorf("%+v", a)
-				}
-				client.CloseIdleConnections()
-				stop()
+				test(t, issuer, p.client(t, protocols...), stop)
 			})
 		})
 	}
 }
 
-// TestConnectionLimit: one connection more than the limit waits until another ends.
+// TestLongWait: the limits for slow clients leave alone a client that waits for its answer,
+// for as long as the longest Wait can take.
+func TestLongWait(t *testing.T) {
+	overBoth(t, func(t *testing.T, issuer *blockedIssuer, client *http.Client, stop func()) {
+		time.AfterFunc(3*store.WaitMax+time.Second, func() { close(issuer.forget) })
+		a := call(t, client, "http://localhost", "ClockService/Wait", "{}")
+		if a.status != http.StatusOK {
+			t.Errorf("%+v", a)
+		}
+		client.CloseIdleConnections()
+		stop()
+	})
+}
+
+// TestConnectionLimit: one connection more than the limit, which all listeners share, waits
+// until another ends.
 func TestConnectionLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const limit = 3
-		p := newPipes()
-		stop := run(t, on(p, limit), Services{fakeIssuer{}, newFakeNode()})
+		const limit = 4
+		a, b := newPipes(), newPipes()
+		slots := make(chan struct{}, limit)
+		stop := run(t, &Server{listeners: []net.Listener{newLimited(a, slots), newLimited(b, slots)}, log: quiet}, Services{fakeIssuer{}, newFakeNode()})
 		var held []net.Conn
-		for range limit {
+		hold := func(p *pipes) {
 			conn, err := p.dial(t.Context(), "", "")
 			if err != nil {
 				t.Fatal(err)
@@ -215,29 +226,84 @@ func TestConnectionLimit(t *testing.T) {
 			}
 			held = append(held, conn)
 		}
-		admitted := make(chan struct{})
-		go func() {
-			defer close(admitted)
-			conn, err := p.dial(context.Background(), "", "")
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			conn.Close()
-		}()
+		hold(a)
+		hold(a)
+		hold(b) // and the last slot is in the hands of a listener, which waits
+		var admitted atomic.Int32
+		for _, p := range []*pipes{a, a, b, b} {
+			go func() {
+				if conn, err := p.dial(t.Context(), "", ""); err == nil {
+					admitted.Add(1)
+					<-t.Context().Done()
+					conn.Close()
+				}
+			}()
+		}
 		synctest.Wait()
-		select {
-		case <-admitted:
-			t.Error("one connection too many was accepted")
-		default:
+		if n := admitted.Load(); n != 1 {
+			t.Errorf("%d connections were accepted with %d held; the limit is %d", n, len(held), limit)
 		}
 		held[0].Close()
-		<-admitted // the bubble would deadlock here if that were never
-		stop()     // with connections that idle, and room for more
+		synctest.Wait()
+		if n := admitted.Load(); n != 2 {
+			t.Errorf("%d connections were accepted after one had ended", n)
+		}
+		stop() // with connections that idle
 		for _, conn := range held {
 			conn.Close()
 		}
 	})
+}
+
+// TestCallLimit: a call more than the limit is refused in the protocol that it came in,
+// health and metrics are answered all the same, and so is the next call once there is room.
+func TestCallLimit(t *testing.T) {
+	const limit = 2
+	issuer := newBlockedIssuer(false)
+	web := httptest.NewUnstartedServer(newHandler(Services{issuer, newFakeNode()}, limit, quiet))
+	web.Config.Protocols = new(http.Protocols)
+	web.Config.Protocols.SetHTTP1(true)
+	web.Config.Protocols.SetUnencryptedHTTP2(true)
+	web.Start()
+	defer web.Close()
+	client := newClient(t, h2c)
+	answered := make(chan error, limit)
+	for range limit {
+		go func() {
+			_, err := rpcconnect.NewClockServiceClient(client, web.URL).Wait(context.Background(), connect.NewRequest(&rpc.WaitRequest{}))
+			answered <- err
+		}()
+		<-issuer.began
+	}
+	for name, options := range map[string][]connect.ClientOption{
+		"Connect": nil, "JSON": {connect.WithProtoJSON()}, "gRPC": {connect.WithGRPC()}, "gRPC-Web": {connect.WithGRPCWeb()},
+	} {
+		_, err := rpcconnect.NewClockServiceClient(client, web.URL, options...).Now(t.Context(), connect.NewRequest(&rpc.NowRequest{}))
+		if connect.CodeOf(err) != connect.CodeResourceExhausted || !connect.IsWireError(err) || !strings.Contains(err.Error(), "ask again") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		_, err = rpcconnect.NewNodeServiceClient(client, web.URL, options...).Status(t.Context(), connect.NewRequest(&rpc.StatusRequest{}))
+		if connect.CodeOf(err) != connect.CodeResourceExhausted {
+			t.Errorf("%s: status: %v", name, err)
+		}
+	}
+	if a := call(t, client, web.URL, "ClockService/Now", "{}"); a.status != http.StatusTooManyRequests || a.refusal(t).Code != "resource_exhausted" {
+		t.Errorf("as curl: %+v", a)
+	}
+	for _, path := range []string{"/livez", "/healthz", "/readyz", "/metrics"} {
+		if a := send(t, client, http.MethodGet, web.URL+path, "", nil); a.status != http.StatusOK {
+			t.Errorf("%s: %+v", path, a)
+		}
+	}
+	close(issuer.forget)
+	for range limit {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	}
+	if a := call(t, client, web.URL, "ClockService/Now", "{}"); a.status != http.StatusOK {
+		t.Errorf("afterwards: %+v", a)
+	}
 }
 
 // TestStopWhileFull: a listener without room stops all the same.
@@ -310,33 +376,25 @@ func TestStopWhileCalled(t *testing.T) {
 
 // TestClientLeaves: a call whose client went away ends.
 func TestClientLeaves(t *testing.T) {
-	for name, protocols := range map[string][]func(*http.Protocols){"HTTP/1.1": nil, "h2c": {h2c}} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := newPipes()
-				issuer := newBlockedIssuer(false)
-				stop := run(t, on(p, 10), Services{issuer, newFakeNode()})
-				client := p.client(t, protocols...)
-				ctx, leave := context.WithCancel(t.Context())
-				left := make(chan error, 1)
-				go func() {
-					_, err := rpcconnect.NewClockServiceClient(client, "http://localhost").Wait(ctx, connect.NewRequest(&rpc.WaitRequest{}))
-					left <- err
-				}()
-				<-issuer.began
-				leave()
-				if err := <-left; connect.CodeOf(err) != connect.CodeCanceled {
-					t.Errorf("the call ended with %v", err)
-				}
-				client.CloseIdleConnections()
-				start := time.Now()
-				stop()
-				if took := time.Since(start); took >= stopTimeout { // nothing is left to wait for
-					t.Errorf("stopping took %v", took)
-				}
-			})
-		})
-	}
+	overBoth(t, func(t *testing.T, issuer *blockedIssuer, client *http.Client, stop func()) {
+		ctx, leave := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() {
+			_, err := rpcconnect.NewClockServiceClient(client, "http://localhost").Wait(ctx, connect.NewRequest(&rpc.WaitRequest{}))
+			left <- err
+		}()
+		<-issuer.began
+		leave()
+		if err := <-left; connect.CodeOf(err) != connect.CodeCanceled {
+			t.Errorf("the call ended with %v", err)
+		}
+		client.CloseIdleConnections()
+		start := time.Now()
+		stop()
+		if took := time.Since(start); took >= stopTimeout { // nothing is left to wait for
+			t.Errorf("stopping took %v", took)
+		}
+	})
 }
 
 // TestPortInUse: the error names the address and what to do, and nothing stays bound.

@@ -64,6 +64,8 @@ func TestMetrics(t *testing.T) {
 		"truechimer_hlc_issuing": 1, "truechimer_hlc_epoch": 8, "truechimer_hlc_lead_seconds": 0.010,
 		"truechimer_hlc_physical_ahead_seconds": 16e-9, "truechimer_hlc_behind_total": 15,
 		"truechimer_hlc_ceiling_saves_total": 13, "truechimer_hlc_ceiling_waits_total": 14, "truechimer_hlc_rebases_total": 12,
+		"truechimer_hlc_ceiling_save_failures_total": 18,
+		"truechimer_ntp_unstamped_total":             19, "truechimer_ntp_send_errors_total": 20, "truechimer_ntp_receive_errors_total": 21,
 		"truechimer_store_fenced": 0, "truechimer_info": 1,
 	}
 	for name, f := range families {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"math"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -92,6 +93,7 @@ func hlcMessage(state *State) *rpc.Hlc {
 		StartLeadNs:     i.LeadAtStart.Nanoseconds(),
 		PhysicalAheadNs: state.PhysicalAhead.Nanoseconds(),
 		Rebases:         i.Rebases,
+		HeldJumpNs:      state.HeldJump.Nanoseconds(),
 	}
 	if state.Fenced != nil {
 		m.Fenced = state.Fenced.Error()
@@ -99,12 +101,12 @@ func hlcMessage(state *State) *rpc.Hlc {
 	return m
 }
 
-func (s *nodeService) AcceptClock(context.Context, *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error) {
-	jump, err := s.node.AcceptClock()
+func (s *nodeService) AcceptClock(_ context.Context, r *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error) {
+	taken, err := s.node.AcceptClock(time.Duration(r.Msg.JumpNs))
 	if err != nil {
 		return nil, callError(err)
 	}
-	return connect.NewResponse(&rpc.AcceptClockResponse{JumpNs: jump.Nanoseconds()}), nil
+	return connect.NewResponse(&rpc.AcceptClockResponse{JumpNs: taken.Nanoseconds()}), nil
 }
 
 func (s *nodeService) Rebase(ctx context.Context, r *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error) {

@@ -73,14 +73,17 @@ const (
 	GrowthMinPPM = 1
 )
 
-// RefIDLocal and RefIDKernel are the reference identifiers of a clock that follows
-// nothing but itself, and of one that the kernel says somebody steers.
-var (
-	RefIDLocal  = [4]byte{127, 127, 1, 1}
-	RefIDKernel = [4]byte{127, 127, 1, 0}
-	RefIDInit   = [4]byte{'I', 'N', 'I', 'T'}
-	RefIDStep   = [4]byte{'S', 'T', 'E', 'P'}
-)
+// RefIDLocal identifies a clock that follows nothing but itself.
+func RefIDLocal() [4]byte { return [4]byte{127, 127, 1, 1} }
+
+// RefIDKernel identifies a clock that the kernel says somebody steers.
+func RefIDKernel() [4]byte { return [4]byte{127, 127, 1, 0} }
+
+// RefIDInit is the kiss code of a clock that was never synchronised.
+func RefIDInit() [4]byte { return [4]byte{'I', 'N', 'I', 'T'} }
+
+// RefIDStep is the kiss code of a clock that no longer is.
+func RefIDStep() [4]byte { return [4]byte{'S', 'T', 'E', 'P'} }
 
 // Judgement is what is claimed of one clock at one instant, the instant of its Snapshot.
 type Judgement struct {

@@ -48,7 +48,8 @@ func keys() []key {
 		}, {
 			section: "clock", name: "local_stratum", live: true,
 			doc: "Serve an unsynchronised clock as this stratum, labelled as local, so that an isolated site agrees " +
-				"with itself; it is never ready and proves no error bound. 0 is off.",
+				"with itself; it is never ready and proves no error bound. No other time daemon on this host may follow " +
+				"this server then. 0 is off.",
 			field: number(func(c *Config) *uint8 { return &c.Clock.LocalStratum }, 0, stratumMax),
 		}, {
 			section: "clock", name: "follow_stratum", live: true,

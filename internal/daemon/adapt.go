@@ -56,7 +56,7 @@ func claims(s *clock.Snapshot) ntpserver.Claims {
 
 // State implements api.Node.
 func (d *Daemon) State() api.State {
-	s := d.keeper.snapshot.Load()
+	s := d.keeper.current()
 	mono := d.keeper.system.Mono()
 	_, _, noClaim := d.keeper.claim(s, mono)
 	state := api.State{
@@ -69,6 +69,7 @@ func (d *Daemon) State() api.State {
 		Mono:          mono,
 		NoClaim:       noClaim,
 		Issuer:        d.issuer.Status(),
+		HeldJump:      time.Duration(d.keeper.held.Load()),
 		PhysicalAhead: d.keeper.ahead(s, mono),
 		Fenced:        d.store.Err(),
 		NTPListen:     addrs(d.ntp.Addrs()),
@@ -76,6 +77,7 @@ func (d *Daemon) State() api.State {
 		NTPVerdicts:   make(map[string]uint64),
 	}
 	counts := d.ntp.Counts()
+	state.NTPUnstamped, state.NTPSendErrors, state.NTPReceiveErrors = counts.Unstamped, counts.SendErrors, counts.ReceiveErrors
 	for _, v := range ntpserver.Verdicts() {
 		state.NTPVerdicts[v.String()] = counts.Verdicts[v]
 	}
@@ -107,6 +109,8 @@ func (d *Daemon) notReady(state *api.State) []string {
 	switch {
 	case !state.Issuer.Started:
 		reasons = append(reasons, "no timestamp is issued before the clock is synchronised for the first time")
+	case late(state.Issuer, d.keeper.physical.Now()):
+		reasons = append(reasons, "the ceiling on disk has not been renewed in time: the disk is slow or hangs")
 	case state.Issuer.Lead > state.Issuer.MaxLead:
 		reasons = append(reasons, fmt.Sprintf("the hybrid clock leads by %v, more than its max lead of %v", state.Issuer.Lead.Round(time.Millisecond), state.Issuer.MaxLead))
 	}
@@ -114,7 +118,9 @@ func (d *Daemon) notReady(state *api.State) []string {
 }
 
 // AcceptClock implements api.Node.
-func (d *Daemon) AcceptClock() (time.Duration, error) { return d.keeper.accept() }
+func (d *Daemon) AcceptClock(jump time.Duration) (time.Duration, error) {
+	return d.keeper.accept(jump)
+}
 
 // Rebase implements api.Node.
 func (d *Daemon) Rebase(_ context.Context, epoch uint64) (api.Rebased, error) {

@@ -50,8 +50,8 @@ func TestFiguresAgree(t *testing.T) {
 			var metrics map[string]float64
 			var interval hlc.Interval
 			var intervalErr error
-			for snapshot := (*clock.Snapshot)(nil); snapshot == nil || snapshot != n.d.keeper.snapshot.Load(); {
-				snapshot = n.d.keeper.snapshot.Load()
+			for snapshot := (*clock.Snapshot)(nil); snapshot == nil || snapshot != n.d.keeper.latest.Load().snapshot; {
+				snapshot = n.d.keeper.latest.Load().snapshot
 				before = n.status()
 				h = n.ask().Header
 				metrics = n.metrics()

@@ -82,7 +82,7 @@ func (d *Daemon) open(o Options) (err error) {
 	d.ntp, err = ntpserver.Listen(ntpserver.Options{
 		Addrs:   o.Config.NTP.Listen,
 		Workers: o.Config.NTP.Workers,
-		Claims:  func() *ntpserver.Claims { return d.claims.of(d.keeper.snapshot.Load()) },
+		Claims:  func() *ntpserver.Claims { return d.claims.of(d.keeper.current()) },
 		Logger:  o.Logger,
 	})
 	if err != nil {
@@ -106,8 +106,8 @@ func (d *Daemon) open(o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d.keeper.issuer = d.issuer
-	d.keeper.tick(context.Background())
+	d.keeper.issuer, d.keeper.fault = d.issuer, d.store.Err
+	d.keeper.tick(context.Background(), false)
 	return nil
 }
 
@@ -161,6 +161,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.log.Info("serving", "ntp", addrs(d.ntp.Addrs()), "api", addrs(d.api.Addrs()))
 	<-ctx.Done()
+	timeout := time.After(stopMax) // before anything that may hang
 	d.log.Info("stopping")
 
 	stopped := make(chan error, 1)
@@ -176,7 +177,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var err error
 	select {
 	case err = <-stopped:
-	case <-time.After(stopMax):
+	case <-timeout:
 		err = ErrStop
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

@@ -61,6 +61,13 @@ func (s *fakeSystem) Read() sysclock.Reading {
 	return sysclock.Reading{Mono: mono, Unix: s.unix + int64(mono), Asleep: s.asleep}
 }
 
+func (s *fakeSystem) Glance() (time.Duration, int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mono := s.mono()
+	return mono, s.unix + int64(mono)
+}
+
 func (s *fakeSystem) Kernel() (sysclock.Kernel, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

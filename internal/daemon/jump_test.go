@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/internal/rpc"
 	"github.com/truechimer/truechimer/internal/sysclock"
 )
 
@@ -174,7 +176,7 @@ func TestHoldoverConfirmsNothing(t *testing.T) {
 	tracking := goodTracking(n.system.wall())
 	tracking.Reference = n.system.wall().Add(-time.Hour).UnixNano()
 	n.d.keeper.set(sysclock.FollowSettings{ErrorLimit: time.Second, Tracker: &fakeTracker{tracking: tracking}})
-	if got := n.d.keeper.snapshot.Load().State.String(); got != "holdover" {
+	if got := n.d.keeper.latest.Load().snapshot.State.String(); got != "holdover" {
 		t.Fatalf("the clock is in %s", got)
 	}
 	n.wantHealth("/readyz", 200)
@@ -194,6 +196,8 @@ func TestJumpAccepted(t *testing.T) {
 	n.tick()
 	n.wantAlarms("clock_jump")
 	l.aim() // from here on either is right
+	_, err = n.admin.AcceptClock(context.Background(), connect.NewRequest(&rpc.AcceptClockRequest{JumpNs: int64(2 * time.Hour)}))
+	wantCode(t, "accept another jump", err, connect.CodeFailedPrecondition, "another clock jump", "1h0m0s is held, not 2h0m0s")
 	jump, err := n.accept()
 	if err != nil || jump.Round(time.Second) != time.Hour {
 		t.Errorf("accepted %v, %v", jump, err)
@@ -212,6 +216,34 @@ func TestJumpAccepted(t *testing.T) {
 	}
 	n.stop()
 	near(t, "the ceiling on disk", record(t, n.dir).Ceiling, n.system.wall())
+}
+
+// TestOvertaken: between the moment when the clock is set, or the machine wakes up, and the
+// next look at it nobody gets the error bound of the clock that was; the hybrid clock goes
+// on.
+func TestOvertaken(t *testing.T) {
+	for name, change := range map[string]func(*fakeSystem){
+		"forward":  func(s *fakeSystem) { s.step(time.Hour, synced) },
+		"backward": func(s *fakeSystem) { s.step(-time.Hour, synced) },
+		"little":   func(s *fakeSystem) { s.step(sysclock.StepMin, synced) },
+		"suspend":  func(s *fakeSystem) { s.suspend(8 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := start(t, newFakeSystem(today(), synced), testConfig(dataDir(t), false), false)
+			if m := n.ask(); m.Fault != nil {
+				t.Fatal(m.Fault)
+			}
+			before := n.now()
+			release := n.system.stall() // the clock loop does not get to look
+			change(n.system)
+			n.wantNoClaim()
+			if after := n.now(); after <= before || after.Sub(before) > time.Minute {
+				t.Errorf("issued %v after %v", after, before)
+			}
+			release()
+			n.stop()
+		})
+	}
 }
 
 // TestSuspend: a machine that slept is not a clock that jumped.
@@ -276,6 +308,8 @@ func TestJumpBackward(t *testing.T) {
 	if got := n.alarm("hlc_ahead"); !strings.HasSuffix(got, "falls back slowly; wait") {
 		t.Errorf("with less than the max lead to go, the alarm says %q", got)
 	}
+	l.more() // and the ceiling has followed,
+	n.tick() // which is seen
 	n.system.pass(20 * time.Second)
 	n.tick()
 	n.wantAlarms()

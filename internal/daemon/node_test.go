@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
 	"os"
@@ -154,7 +156,7 @@ func (n *node) end() error {
 
 // tick has the clock looked at now.
 func (n *node) tick() {
-	n.d.keeper.tick(context.Background())
+	n.d.keeper.tick(context.Background(), false)
 	n.d.keeper.starting.Wait()
 }
 
@@ -202,7 +204,7 @@ func (n *node) status() *rpc.StatusResponse {
 }
 
 func (n *node) accept() (time.Duration, error) {
-	r, err := n.admin.AcceptClock(context.Background(), connect.NewRequest(&rpc.AcceptClockRequest{}))
+	r, err := n.admin.AcceptClock(context.Background(), connect.NewRequest(&rpc.AcceptClockRequest{JumpNs: n.status().Hlc.HeldJumpNs}))
 	if err != nil {
 		return 0, err
 	}
@@ -227,6 +229,19 @@ func (n *node) ask() upstream.Measurement {
 		n.t.Fatal(err)
 	}
 	return m
+}
+
+// wantNoClaim checks that nobody is told an error bound, by whatever way he asks.
+func (n *node) wantNoClaim() {
+	n.t.Helper()
+	if m := n.ask(); !errors.Is(m.Fault, ntp.ErrUnsynchronised) || m.Header.Leap != ntp.LeapUnsynchronised {
+		n.t.Errorf("NTP: %+v, %v", m.Header, m.Fault)
+	}
+	_, err := n.interval()
+	wantCode(n.t, "interval", err, connect.CodeFailedPrecondition, "no interval can be given")
+	if s := n.status(); s.Ready || s.Clock.Intervals || s.Clock.ErrorBoundNs != math.MaxInt64 {
+		n.t.Errorf("status: %v", s)
+	}
 }
 
 // get fetches a page.

@@ -15,6 +15,7 @@ import (
 	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/internal/api"
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/ntp"
 	"github.com/truechimer/truechimer/internal/sysclock"
 	"github.com/truechimer/truechimer/store"
 )
@@ -22,24 +23,42 @@ import (
 // pollInterval is how often the clock is looked at when nothing happens.
 const pollInterval = time.Second
 
+// glances is how often a clock that looks as if it had been set is looked at: the
+// scheduler may come between two readings, but hardly three times in a row.
+const glances = 3
+
+// sameJump is how far a jump may be from the one that an operator saw and meant.
+const sameJump = time.Second
+
 // timekeeper is the one writer of the snapshot, and the one who steers the physical time
 // of the hybrid clock by it.
 type timekeeper struct {
 	log      *slog.Logger
 	system   sysclock.System
-	snapshot atomic.Pointer[clock.Snapshot]
+	latest   atomic.Pointer[published]
 	physical *hlc.Physical
 	issuer   *store.Issuer
+	fault    func() error // why the store is fenced, or nil
 	alarms   atomic.Pointer[[]api.Alarm]
 	limit    atomic.Int64   // largest error bound that is still a claim, nanoseconds
 	starting sync.WaitGroup // the issuer's Start, which waits for the disk
 
 	rebasing sync.Mutex // one rebase at a time; taken before mu
 
+	held atomic.Int64 // the jump that is held, nanoseconds; 0 for none
+
 	mu       sync.Mutex // serialises ticks, settings and an operator's decisions
 	driver   *sysclock.Follow
 	steered  bool // the hybrid clock has its first target
 	steering hlc.Steering
+	// lateSince is the monotonic clock when the ceiling was first seen late; 0: it is not.
+	lateSince time.Duration
+}
+
+// published is a snapshot, and the same one for when it has been overtaken.
+type published struct {
+	snapshot  *clock.Snapshot
+	overtaken *clock.Snapshot // claims nothing
 }
 
 func newTimekeeper(system sysclock.System, s sysclock.FollowSettings, log *slog.Logger) *timekeeper {
@@ -47,6 +66,7 @@ func newTimekeeper(system sysclock.System, s sysclock.FollowSettings, log *slog.
 		log:      log,
 		system:   system,
 		physical: hlc.NewPhysical(system.Mono),
+		fault:    func() error { return nil },
 		driver:   sysclock.NewFollow(system, sysclock.Precision(), localAddrs, s),
 	}
 	k.limit.Store(int64(s.ErrorLimit))
@@ -71,6 +91,48 @@ func localAddrs() []netip.Addr {
 	return addrs
 }
 
+// publish makes s what everything reads, and returns what that was before, or nil.
+func (k *timekeeper) publish(s *clock.Snapshot) (before *clock.Snapshot) {
+	overtaken := *s
+	overtaken.Judgement = clock.Judgement{
+		State:          clock.Unsynchronised,
+		Reason:         "the system clock was set, or has not been looked at, since it was judged",
+		Source:         "none",
+		Leap:           clock.LeapUnknown,
+		Stratum:        clock.StratumUnsynchronised,
+		RefID:          clock.RefIDStep(),
+		RootDispersion: ntp.MaxDispersion,
+		GrowthPPM:      clock.GrowthDefaultPPM,
+	}
+	if old := k.latest.Swap(&published{s, &overtaken}); old != nil {
+		before = old.snapshot
+	}
+	return before
+}
+
+// current returns the latest snapshot as far as it may be used now: one that claims
+// nothing once the system clock has left the line that the snapshot describes, as it does
+// when it is set and when the machine has slept, or when nobody has looked at it for too
+// long. The clock loop finds out too, but until then an answer must not be wrong. It may
+// be called concurrently, and costs a reading of the clock.
+func (k *timekeeper) current() *clock.Snapshot {
+	p := k.latest.Load()
+	if !p.snapshot.Claims() {
+		return p.snapshot
+	}
+	for range glances {
+		mono, unix := k.system.Glance()
+		if mono-p.snapshot.Mono() > stalledAfter {
+			break
+		}
+		off := time.Duration(p.snapshot.FromKernel(unix) - p.snapshot.UTC(mono))
+		if off.Abs() < sysclock.StepMin {
+			return p.snapshot
+		}
+	}
+	return p.overtaken
+}
+
 // run polls the clock every second, and at once after a step, until ctx ends and a start
 // of the issuer, which closing it cuts short, has returned.
 func (k *timekeeper) run(ctx context.Context) {
@@ -92,25 +154,28 @@ func (k *timekeeper) run(ctx context.Context) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
+		set := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		case <-steps:
+			set = true
 		}
-		k.tick(ctx)
+		k.tick(ctx, set)
 	}
 }
 
-// tick makes a snapshot, publishes it and steers by it.
-func (k *timekeeper) tick(ctx context.Context) {
+// tick makes a snapshot, publishes it and steers by it. set tells that the system has
+// reported a jump of its clock.
+func (k *timekeeper) tick(ctx context.Context, set bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := k.driver.Poll(ctx)
+	s := k.driver.Poll(ctx, set)
 	if ctx.Err() != nil {
 		return // the witnesses were not heard out
 	}
-	k.tell(k.snapshot.Swap(s), s)
+	k.tell(k.publish(s), s)
 	k.steer(s)
 	k.raiseAlarms(s)
 }
@@ -121,7 +186,7 @@ func (k *timekeeper) set(s sysclock.FollowSettings) {
 	k.driver.Set(s)
 	k.limit.Store(int64(s.ErrorLimit))
 	k.mu.Unlock()
-	k.tick(context.Background())
+	k.tick(context.Background(), false)
 }
 
 // tell logs what has changed.
@@ -154,7 +219,7 @@ func (k *timekeeper) steer(s *clock.Snapshot) {
 		return
 	}
 	was := k.steering
-	k.steering = k.physical.Steer(target(s))
+	k.note(k.physical.Steer(target(s)))
 	if k.steering.Held && !was.Held {
 		k.log.Error("clock jump held", "jump", k.steering.Jump)
 	}
@@ -169,6 +234,16 @@ func (k *timekeeper) steer(s *clock.Snapshot) {
 			}
 		})
 	}
+}
+
+// note keeps what became of a target.
+func (k *timekeeper) note(s hlc.Steering) {
+	k.steering = s
+	jump := time.Duration(0)
+	if s.Held {
+		jump = s.Jump
+	}
+	k.held.Store(int64(jump))
 }
 
 // claim returns the served time and its error bound at the monotonic reading mono, or why
@@ -186,7 +261,7 @@ func (k *timekeeper) claim(s *clock.Snapshot, mono time.Duration) (utc int64, bo
 
 // bound is what intervals are made of.
 func (k *timekeeper) bound() (utc int64, bound time.Duration, err error) {
-	utc, bound, why := k.claim(k.snapshot.Load(), k.system.Mono())
+	utc, bound, why := k.claim(k.current(), k.system.Mono())
 	if why != "" {
 		return 0, 0, fmt.Errorf("%w, because the clock is not synchronised: %s; plain timestamps are not affected, and truechimer waitsync waits for it", api.ErrNoInterval, why)
 	}
@@ -230,31 +305,54 @@ func (k *timekeeper) raiseAlarms(s *clock.Snapshot) {
 		}
 		raise("hlc_ahead", fmt.Sprintf("the hybrid clock is %v ahead of the clock and falls back slowly; %s", behind.Round(time.Millisecond), advice))
 	}
-	if err := issuer.Err; errors.Is(err, store.ErrFenced) {
+	switch isLate := late(issuer, k.physical.Now()); {
+	case !isLate:
+		k.lateSince = 0
+	case k.lateSince == 0:
+		k.lateSince = s.Mono() // as it is for a moment after a start, or a step
+	case s.Mono()-k.lateSince >= store.CeilingWaitMax:
+		raise("ceiling_late", "the ceiling on disk has not been renewed in time, so that no timestamp can be issued: see whether the disk is slow or hangs")
+	}
+	if err := k.fault(); err != nil {
 		raise("store_fenced", err.Error())
 	}
 	alarms = slices.DeleteFunc(alarms, func(a api.Alarm) bool { return a.Name == "" })
 	k.alarms.Store(&alarms)
 }
 
-// accept takes the jump that is held.
-func (k *timekeeper) accept() (jump time.Duration, err error) {
+// late reports whether an issuer that should issue cannot, because the ceiling that is on
+// disk is behind physical time.
+func late(issuer store.Status, physical int64) bool {
+	return issuer.Started && issuer.Err == nil && issuer.Ceiling <= hlc.FromUnix(physical)
+}
+
+// accept takes the jump that is held, if it is the one that was meant.
+func (k *timekeeper) accept(meant time.Duration) (jump time.Duration, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	s := k.latest.Load().snapshot
+	jump = k.steering.Jump
+	switch {
+	case !k.steering.Held:
+		return 0, api.ErrNothingHeld
+	case (jump - meant).Abs() > sameJump:
+		return 0, fmt.Errorf("%w: %v is held, not %v", api.ErrOtherJump, jump.Round(time.Millisecond), meant.Round(time.Millisecond))
+	}
 	if _, ok := k.physical.Accept(); !ok {
 		return 0, api.ErrNothingHeld
 	}
-	jump = k.steering.Jump
-	k.steering = hlc.Steering{Behind: max(0, k.ahead(k.snapshot.Load(), k.system.Mono()))}
+	k.note(hlc.Steering{Behind: max(0, k.ahead(s, k.system.Mono()))})
 	k.log.Warn("clock jump accepted by an operator", "jump", jump)
-	k.raiseAlarms(k.snapshot.Load())
+	k.raiseAlarms(s)
 	return jump, nil
 }
 
 // rebase moves physical time to the served time, and begins a new epoch there. It waits
 // for the disk, and the clock loop does not wait with it.
 func (k *timekeeper) rebase(epoch uint64) (api.Rebased, error) {
-	k.rebasing.Lock()
+	if !k.rebasing.TryLock() { // and nobody queues up behind a slow disk
+		return api.Rebased{}, fmt.Errorf("%w: it is being rebased right now; look at truechimer status in a moment", store.ErrEpoch)
+	}
 	defer k.rebasing.Unlock()
 	last, back, err := k.anchor(epoch)
 	if err != nil {
@@ -262,7 +360,7 @@ func (k *timekeeper) rebase(epoch uint64) (api.Rebased, error) {
 	}
 	record, err := k.issuer.Rebase()
 	k.mu.Lock()
-	k.raiseAlarms(k.snapshot.Load())
+	k.raiseAlarms(k.latest.Load().snapshot)
 	k.mu.Unlock()
 	if err != nil {
 		return api.Rebased{}, err
@@ -277,7 +375,7 @@ func (k *timekeeper) rebase(epoch uint64) (api.Rebased, error) {
 func (k *timekeeper) anchor(epoch uint64) (last hlc.Timestamp, back time.Duration, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := k.snapshot.Load()
+	s := k.current()
 	before := k.issuer.Status()
 	switch {
 	case !s.Serves():
@@ -293,6 +391,6 @@ func (k *timekeeper) anchor(epoch uint64) (last hlc.Timestamp, back time.Duratio
 		return 0, 0, api.ErrNotAhead
 	}
 	k.physical.Anchor(target(s))
-	k.steering = hlc.Steering{}
+	k.note(hlc.Steering{})
 	return k.issuer.Status().Last, back, nil
 }

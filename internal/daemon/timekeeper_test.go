@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/internal/api"
 	"github.com/truechimer/truechimer/internal/clock"
 	"github.com/truechimer/truechimer/internal/sysclock"
 	"github.com/truechimer/truechimer/store"
@@ -52,7 +53,7 @@ func newIdleBench(t *testing.T, kernel sysclock.Kernel) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.tick(t.Context())
+	b.tick(t.Context(), false)
 	b.cancel = func() { close(b.ran) }
 	return b
 }
@@ -65,7 +66,7 @@ func (b *bench) fresh() {
 		defer close(done)
 		for range 3 {
 			b.system.pass(pollInterval)
-			b.tick(context.Background())
+			b.tick(context.Background(), false)
 		}
 	}()
 	select {
@@ -106,7 +107,7 @@ func TestRunPolls(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, synced, c.err)
 				for second := range 5 {
-					if age := b.system.Mono() - b.snapshot.Load().Mono(); age != 0 {
+					if age := b.system.Mono() - b.latest.Load().snapshot.Mono(); age != 0 {
 						t.Errorf("after %d s the snapshot is %v old", second, age)
 					}
 					time.Sleep(pollInterval)
@@ -118,14 +119,21 @@ func TestRunPolls(t *testing.T) {
 					b.system.notify()
 				}
 				synctest.Wait()
-				s := b.snapshot.Load()
+				s := b.latest.Load().snapshot
 				if noticed := b.system.Mono() == s.Mono(); noticed != (c.err == nil) || noticed && s.State != clock.Unsynchronised {
 					t.Errorf("noticed at once: %v, %v", noticed, s)
 				}
 				time.Sleep(pollInterval)
 				synctest.Wait()
-				if s := b.snapshot.Load(); s.State != clock.Unsynchronised || s.Steps != 1 {
+				if s := b.latest.Load().snapshot; s.State != clock.Unsynchronised || s.Steps != 1 {
 					t.Errorf("after a second %+v", s)
+				}
+				time.Sleep(pollInterval / 4)
+				b.system.step(sysclock.StepMin/2, unsynced) // which nobody could find by looking
+				b.system.notify()
+				synctest.Wait()
+				if s := b.latest.Load().snapshot; (s.Steps == 2) != (c.err == nil) {
+					t.Errorf("%d steps after a small one", s.Steps)
 				}
 				b.stop()
 				if got := b.log.String(); strings.Contains(got, "noticed late") != (c.says != "") {
@@ -137,6 +145,21 @@ func TestRunPolls(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTickCutShort: a look at the clock that the end of the loop cuts short says nothing.
+func TestTickCutShort(t *testing.T) {
+	b := newIdleBench(t, synced)
+	before := b.latest.Load()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.system.step(time.Hour, unsynced)
+	b.tick(ctx, false)
+	if b.latest.Load() != before {
+		t.Error("it was published")
+	}
+	b.starting.Wait()
+	b.stop()
 }
 
 // TestFirstSynchronisationAtStop: the first synchronisation comes when issuing has ended
@@ -166,13 +189,25 @@ func TestSlowDiskAtStart(t *testing.T) {
 	b.fresh()
 	<-b.ceilings.began
 	b.fresh()
+	b.system.pass(store.CeilingWaitMax + time.Millisecond)
+	b.tick(t.Context(), false)
 	if ts, err := b.try(); err == nil {
 		t.Errorf("issued %v, above what is on disk", ts)
+	}
+	if a := *b.alarms.Load(); len(a) != 1 || a[0].Name != "ceiling_late" {
+		t.Errorf("alarms %v", a)
+	}
+	if s := (&Daemon{keeper: b.timekeeper}).notReady(&api.State{Clock: b.current(), Mono: b.system.Mono(), Issuer: b.issuer.Status()}); len(s) != 1 || !strings.Contains(s[0], "the disk is slow or hangs") {
+		t.Errorf("not ready: %q", s)
 	}
 	release()
 	b.starting.Wait()
 	if _, err := b.issuer.Now(t.Context()); err != nil {
 		t.Error(err)
+	}
+	b.tick(t.Context(), false)
+	if a := *b.alarms.Load(); len(a) > 0 {
+		t.Errorf("alarms %v", a)
 	}
 	b.stop()
 }
@@ -183,12 +218,12 @@ func TestSlowDiskAtRebase(t *testing.T) {
 	b := newIdleBench(t, synced)
 	b.starting.Wait()
 	b.system.step(time.Hour, synced)
-	b.tick(t.Context())
+	b.tick(t.Context(), false)
 	if _, err := b.issuer.Now(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b.system.step(-time.Hour, synced)
-	b.tick(t.Context())
+	b.tick(t.Context(), false)
 	release := b.ceilings.hold()
 	results := make(chan error, 2)
 	for range 2 {
@@ -232,14 +267,14 @@ func TestAlarmOrder(t *testing.T) {
 			return fmt.Sprint(all)
 		}
 		b.system.step(-time.Hour, synced)
-		b.tick(t.Context())
+		b.tick(t.Context(), false)
 		if got := names(); got != "[hlc_ahead]" {
 			t.Errorf("alarms %s", got)
 		}
 		since := (*b.alarms.Load())[0].Since
 		b.system.step(-3*time.Hour, unsynced)
 		for range 3 {
-			b.tick(t.Context())
+			b.tick(t.Context(), false)
 			if got := names(); got != "[hlc_ahead clock_jump]" {
 				t.Errorf("alarms %s", got)
 			}
@@ -248,12 +283,12 @@ func TestAlarmOrder(t *testing.T) {
 			t.Errorf("since %v, %v at first", got, since)
 		}
 		b.system.pass(30 * time.Hour)
-		b.tick(t.Context())
+		b.tick(t.Context(), false)
 		if got := names(); got != "[clock_jump]" {
 			t.Errorf("alarms %s", got)
 		}
 		b.system.step(0, synced)
-		b.tick(t.Context())
+		b.tick(t.Context(), false)
 		if got := names(); got != "[hlc_ahead]" {
 			t.Errorf("alarms %s", got)
 		}
@@ -265,7 +300,7 @@ func TestAlarmOrder(t *testing.T) {
 func TestClaimLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, synced, nil)
-		s := b.snapshot.Load()
+		s := b.latest.Load().snapshot
 		for _, c := range []struct {
 			limit time.Duration
 			ok    bool
@@ -301,7 +336,7 @@ func TestStartOutlivesTheLoop(t *testing.T) {
 	go func() { closed <- b.issuer.Close() }()
 	<-b.ceilings.began // Close holds the record
 	b.system.step(0, synced)
-	b.tick(t.Context()) // so the start has to wait
+	b.tick(t.Context(), false) // so the start has to wait
 	go func() { defer close(b.ran); b.run(ctx) }()
 	cancel()
 	select {

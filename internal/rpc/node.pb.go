@@ -509,7 +509,10 @@ type Hlc struct {
 	// How often an operator brought the clock back.
 	Rebases uint64 `protobuf:"varint,9,opt,name=rebases,proto3" json:"rebases,omitempty"`
 	// Empty, or why the store was fenced.
-	Fenced        string `protobuf:"bytes,10,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	Fenced string `protobuf:"bytes,10,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	// The clock jump that is held because nobody confirms it, positive when the system clock
+	// went forward; 0 when none is.
+	HeldJumpNs    int64 `protobuf:"varint,11,opt,name=held_jump_ns,json=heldJumpNs,proto3" json:"held_jump_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -614,6 +617,13 @@ func (x *Hlc) GetFenced() string {
 	return ""
 }
 
+func (x *Hlc) GetHeldJumpNs() int64 {
+	if x != nil {
+		return x.HeldJumpNs
+	}
+	return 0
+}
+
 // Ntp is the state of the NTP server.
 type Ntp struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -671,7 +681,7 @@ func (x *Ntp) GetVerdicts() map[string]uint64 {
 // Alarm is something that an operator should know.
 type Alarm struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// clock_jump, hlc_ahead or store_fenced.
+	// clock_jump, hlc_ahead, ceiling_late or store_fenced.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What is wrong, and what to do.
 	Sentence string `protobuf:"bytes,2,opt,name=sentence,proto3" json:"sentence,omitempty"`
@@ -732,9 +742,12 @@ func (x *Alarm) GetSinceUnixNs() int64 {
 	return 0
 }
 
-// AcceptClockRequest is empty.
+// AcceptClockRequest names what is to be accepted.
 type AcceptClockRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The jump that is held, as Status shows it. One that differs by more than a second is
+	// another jump, and refused.
+	JumpNs        int64 `protobuf:"varint,1,opt,name=jump_ns,json=jumpNs,proto3" json:"jump_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -767,6 +780,13 @@ func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AcceptClockRequest.ProtoReflect.Descriptor instead.
 func (*AcceptClockRequest) Descriptor() ([]byte, []int) {
 	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AcceptClockRequest) GetJumpNs() int64 {
+	if x != nil {
+		return x.JumpNs
+	}
+	return 0
 }
 
 // AcceptClockResponse tells what was accepted.
@@ -964,7 +984,7 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x0eprecision_log2\x18\x0f \x01(\x05R\rprecisionLog2\x12\x1e\n" +
 	"\vutc_unix_ns\x18\x10 \x01(\x03R\tutcUnixNs\x12\x1c\n" +
 	"\tintervals\x18\x11 \x01(\bR\tintervals\x12\x14\n" +
-	"\x05steps\x18\x12 \x01(\x04R\x05steps\"\x9e\x02\n" +
+	"\x05steps\x18\x12 \x01(\x04R\x05steps\"\xc0\x02\n" +
 	"\x03Hlc\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aissuing\x18\x02 \x01(\bR\aissuing\x12\x12\n" +
@@ -976,7 +996,9 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x11physical_ahead_ns\x18\b \x01(\x03R\x0fphysicalAheadNs\x12\x18\n" +
 	"\arebases\x18\t \x01(\x04R\arebases\x12\x16\n" +
 	"\x06fenced\x18\n" +
-	" \x01(\tR\x06fenced\"\x98\x01\n" +
+	" \x01(\tR\x06fenced\x12 \n" +
+	"\fheld_jump_ns\x18\v \x01(\x03R\n" +
+	"heldJumpNs\"\x98\x01\n" +
 	"\x03Ntp\x12\x16\n" +
 	"\x06listen\x18\x01 \x03(\tR\x06listen\x12<\n" +
 	"\bverdicts\x18\x02 \x03(\v2 .truechimer.v1.Ntp.VerdictsEntryR\bverdicts\x1a;\n" +
@@ -986,8 +1008,9 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x05Alarm\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bsentence\x18\x02 \x01(\tR\bsentence\x12\"\n" +
-	"\rsince_unix_ns\x18\x03 \x01(\x03R\vsinceUnixNs\"\x14\n" +
-	"\x12AcceptClockRequest\".\n" +
+	"\rsince_unix_ns\x18\x03 \x01(\x03R\vsinceUnixNs\"-\n" +
+	"\x12AcceptClockRequest\x12\x17\n" +
+	"\ajump_ns\x18\x01 \x01(\x03R\x06jumpNs\".\n" +
 	"\x13AcceptClockResponse\x12\x17\n" +
 	"\ajump_ns\x18\x01 \x01(\x03R\x06jumpNs\"%\n" +
 	"\rRebaseRequest\x12\x14\n" +

@@ -18,13 +18,12 @@ type fakeSystem struct {
 	reading   Reading
 	kernel    Kernel
 	kernelErr error
-	kernels   int         // how often Kernel was asked
 	stepped   chan func() // hands over what WatchSteps was given
 }
 
 func newFakeSystem() *fakeSystem {
 	return &fakeSystem{
-		reading: Reading{Mono: 1000 * time.Second, Unix: 1_795_000_000_000_000_000, Asleep: time.Hour},
+		reading: Reading{Mono: 1000 * time.Second, Unix: 1_795_000_000_000_000_000},
 		kernel:  Kernel{Synchronised: true, MaxError: 3210 * time.Microsecond, FrequencyPPM: 12.5},
 		stepped: make(chan func(), 1),
 	}
@@ -33,10 +32,9 @@ func newFakeSystem() *fakeSystem {
 func (s *fakeSystem) Mono() time.Duration { return s.reading.Mono }
 func (s *fakeSystem) Read() Reading       { return s.reading }
 
-func (s *fakeSystem) Kernel() (Kernel, error) {
-	s.kernels++
-	return s.kernel, s.kernelErr
-}
+func (s *fakeSystem) Glance() (time.Duration, int64) { return s.reading.Mono, s.reading.Unix }
+
+func (s *fakeSystem) Kernel() (Kernel, error) { return s.kernel, s.kernelErr }
 
 func (s *fakeSystem) WatchSteps(ctx context.Context, stepped func()) error {
 	s.stepped <- stepped
@@ -60,9 +58,15 @@ func (s *fakeSystem) suspend(d time.Duration) {
 type fakeTracker struct {
 	tracking Tracking
 	err      error
+	during   func() // what happens while it answers; nil for nothing
 }
 
-func (f *fakeTracker) Tracking(context.Context) (Tracking, error) { return f.tracking, f.err }
+func (f *fakeTracker) Tracking(context.Context) (Tracking, error) {
+	if f.during != nil {
+		f.during()
+	}
+	return f.tracking, f.err
+}
 
 // bench is a Follow between fakes: chronyd follows 192.0.2.1 and is ten seconds past its
 // last update, and the kernel says that it is synchronised, too.
@@ -107,7 +111,7 @@ func newBench(change ...func(*FollowSettings)) *bench {
 
 func withoutChronyd(s *FollowSettings) { s.Tracker = nil }
 
-func (b *bench) poll() *clock.Snapshot { return b.follow.Poll(context.Background()) }
+func (b *bench) poll() *clock.Snapshot { return b.follow.Poll(context.Background(), false) }
 
 // update lets chronyd correct the clock now.
 func (b *bench) update() {

@@ -6,13 +6,20 @@ package sysclock
 //  1. chronyd, which steers it and states an error bound: believed as it stands, unless it
 //     follows this very host (then two clocks would lean on each other), or its last update
 //     is from before the clock was last set by another hand: the one that it had then, or
-//     one that is older by its own time, which a step may have made look newer.
+//     one that is older by its own time, which a step may have made look newer. An update
+//     that is long past is a sign of holdover to those who saw it made; to a process that
+//     has just started it looks like a clock that was set forward, and proves nothing.
 //  2. The kernel, where somebody told it that the clock is synchronised to within maxerror.
 //     A maxerror of zero, however long it has grown since, proves nothing: that is what is
 //     written by those who did not measure. Setting the clock clears the assertion, so one
-//     that is seen later is fresh. A suspend does not clear it; after one it counts again
-//     when maxerror has been rewritten, that is, has become smaller.
+//     that is seen later is fresh. A suspend does not clear it, nor does the death of the
+//     daemon that made it: after these it counts again, or counts for more than chronyd's
+//     last word, when maxerror has been rewritten, that is, has become smaller. A clock that
+//     is being slewed fast is on its way to somewhere, and is not believed to be there.
 //  3. Nobody: then it is unsynchronised, or the local clock where the operator wants that.
+//
+// What cannot be told: a clock that was set wrong by less than a minute or so in the moment
+// before this process started, until chronyd's next update.
 
 import (
 	"context"
@@ -46,9 +53,32 @@ type Follow struct {
 	lastSet  int64         // Unix time of the last step or wake-up, in the time after it; 0: none seen
 	heard    heard         // chronyd's last answer
 	stale    int64         // what heard was at the last step or wake-up: an update that does not know of it
-	distrust time.Duration // the kernel's maxerror counts once it is below this; 0: it counts
+	measured time.Duration // monotonic clock at the last step that was found by looking; 0: none
+	asserted assertion
+	distrust bool // the kernel counts only once it is told anew
 	steps    uint64
 	synced   bool // it has been synchronised before
+}
+
+// assertion follows what the kernel is told of its clock.
+type assertion struct {
+	denied   bool          // it was seen unsynchronised last
+	maxError time.Duration // as it was seen last; 0: not synchronised
+	at       int64         // when it was told, or first seen, Unix nanoseconds
+}
+
+// see notes what the kernel says now, and reports whether somebody has told it anew since.
+func (a *assertion) see(k Kernel, r Reading) (anew bool) {
+	if !k.Synchronised {
+		*a = assertion{denied: true}
+		return false
+	}
+	anew = a.denied || k.MaxError < a.maxError
+	if anew || a.at == 0 {
+		a.at = r.Unix
+	}
+	a.denied, a.maxError = false, k.MaxError
+	return anew
 }
 
 // heard is an answer of chronyd, and what was made of it.
@@ -68,8 +98,10 @@ func NewFollow(system System, precision int8, local func() []netip.Addr, setting
 func (f *Follow) Set(s FollowSettings) { f.settings = s }
 
 const (
-	// stepMin is the smallest jump that is told from a disturbed reading.
-	stepMin = time.Millisecond
+	// StepMin is the smallest jump that is told from a disturbed reading.
+	StepMin = time.Millisecond
+	// reportDelay is how much later than by looking a step may be heard of.
+	reportDelay = time.Second
 	// referenceSlack is how much older than a step chronyd's update may look when that
 	// update made the step.
 	referenceSlack = 5 * time.Second
@@ -83,13 +115,22 @@ const (
 	// its sources count as gone, and silenceMin the shortest such time.
 	silenceIntervals = 4
 	silenceMin       = 5 * time.Minute
+	// kernelGrowthPPM is how fast the kernel lets maxerror grow, and how fast a clock may
+	// run away from whoever has stopped steering it: the most that a frequency correction
+	// can be without a slew. Source: MAXFREQ in Linux, include/linux/timex.h.
+	kernelGrowthPPM = 500
 )
 
-// Poll looks at the clocks, asks the witnesses, and judges.
-func (f *Follow) Poll(ctx context.Context) *clock.Snapshot {
+// Poll looks at the clocks, asks the witnesses, and judges. What the witnesses say counts
+// only if the clock is still the one that was looked at when they have spoken.
+func (f *Follow) Poll(ctx context.Context, set bool) *clock.Snapshot {
 	reading := f.system.Read()
-	f.notice(reading)
+	f.notice(reading, set)
 	judgement := f.judge(ctx, reading)
+	if after := f.system.Read(); f.notice(after, false) {
+		reading = after
+		judgement = f.unsynchronised("the system clock was set while it was being looked at")
+	}
 	if judgement.State != clock.Unsynchronised {
 		f.synced = true
 	}
@@ -106,30 +147,43 @@ func (f *Follow) Poll(ctx context.Context) *clock.Snapshot {
 
 // notice finds steps and suspends. A slew moves the monotonic clock and the wall clock
 // alike, and of the two only the wall clock goes on in a suspend, so that whatever else
-// comes between them was a jump.
-func (f *Follow) notice(r Reading) {
+// comes between them was a jump. Where the system says that the clock was set, it was, by
+// however little. notice reports whether there was a step or a suspend.
+func (f *Follow) notice(r Reading, set bool) bool {
 	first := f.last == Reading{}
 	slept := r.Asleep - f.last.Asleep
 	jump := time.Duration(r.Unix-f.last.Unix) - (r.Mono - f.last.Mono) - slept
 	f.last = r
-	if first {
-		return
+	if slept > 0 {
+		f.distrust = true
 	}
-	stepped := jump.Abs() >= stepMin
+	if first {
+		return false
+	}
+	measured := jump.Abs() >= StepMin
+	if measured {
+		f.measured = r.Mono
+	}
+	// A report of a step that was measured just before is no second one.
+	stepped := measured || set && slept == 0 && (f.measured == 0 || r.Mono-f.measured > reportDelay)
 	if stepped {
 		f.steps++
 	}
-	if slept > 0 {
-		f.distrust = -1 // not known yet; judgeKernel fills it in
+	if !stepped && slept <= 0 {
+		return false
 	}
-	if stepped || slept > 0 {
-		f.lastSet = r.Unix
-		f.stale = f.heard.tracking.Reference
-		f.heard.judgement = clock.Judgement{}
-	}
+	f.lastSet = r.Unix
+	f.stale = f.heard.tracking.Reference
+	f.heard.judgement = clock.Judgement{}
+	return true
 }
 
 func (f *Follow) judge(ctx context.Context, r Reading) clock.Judgement {
+	kernel, kernelErr := f.system.Kernel()
+	anew := kernelErr == nil && f.asserted.see(kernel, r)
+	if anew {
+		f.distrust = false
+	}
 	reason, trouble := "nobody vouches for the system clock", ""
 	if f.settings.Tracker != nil {
 		tracking, err := f.settings.Tracker.Tracking(ctx)
@@ -150,16 +204,35 @@ func (f *Follow) judge(ctx context.Context, r Reading) clock.Judgement {
 			trouble = "; " + reason
 		}
 	}
-	kernel, err := f.system.Kernel()
-	if err != nil {
-		return f.unsynchronised(reason + "; " + err.Error())
+	if anew {
+		f.heard.judgement = clock.Judgement{} // somebody has spoken since chronyd has
 	}
-	j, refusal := f.judgeKernel(kernel, r)
+	if kernelErr != nil {
+		return f.unsynchronised(reason + "; " + kernelErr.Error())
+	}
+	j, refusal := f.judgeKernel(kernel)
 	if refusal != "" {
 		return f.unsynchronised(reason + "; " + refusal)
 	}
 	j.Reason += trouble
-	return f.limit(j)
+	return f.limit(f.notBelow(j, r))
+}
+
+// notBelow returns what the kernel says, widened so that it claims no more than chronyd's
+// last word does by now: a correction that chronyd left half done is in that word alone,
+// and nobody steers since.
+func (f *Follow) notBelow(j clock.Judgement, r Reading) clock.Judgement {
+	last := f.heard.judgement
+	if last.State == clock.Unsynchronised {
+		return j
+	}
+	age := r.Mono - f.heard.mono
+	last.GrowthPPM = max(last.GrowthPPM, kernelGrowthPPM)
+	before, now := clock.Snapshot{Judgement: last}, clock.Snapshot{Judgement: j}
+	j.RootDispersion += max(0, before.ErrorBound(age)-now.ErrorBound(0))
+	j.State = clock.Holdover
+	j.Reason += fmt.Sprintf("; that was chronyd, which was last heard %v ago", age.Round(time.Second))
+	return j
 }
 
 // aged returns what a judgement has become after some time.
@@ -176,12 +249,14 @@ func (f *Follow) judgeTracking(t Tracking, r Reading) (j clock.Judgement, refusa
 	switch {
 	case t.Leap == clock.LeapUnknown || t.Stratum == 0 || t.Stratum >= clock.StratumUnsynchronised:
 		return j, "chronyd is not synchronised"
-	case t.RefID == clock.RefIDLocal:
+	case t.RefID == clock.RefIDLocal():
 		return j, "chronyd follows nothing but its own local clock"
 	case f.isLocal(t.Addr):
 		return j, fmt.Sprintf("chronyd follows %v, an address of this host: a clock that follows its own server proves nothing; give chronyd another source", t.Addr)
 	case f.lastSet != 0 && f.isStale(t, r, age), age < -referenceSlack:
 		return j, "the system clock was set by another hand, and chronyd has made no update since"
+	case !f.synced && age > silence(t):
+		return j, fmt.Sprintf("chronyd's last update seems to be %v old, which a clock that was set forward before this process started looks like too", age.Round(time.Second))
 	}
 	j = clock.Judgement{
 		State:          clock.Synchronised,
@@ -190,19 +265,22 @@ func (f *Follow) judgeTracking(t Tracking, r Reading) (j clock.Judgement, refusa
 		Leap:           t.Leap,
 		Stratum:        t.Stratum,
 		RefID:          t.RefID,
-		Reference:      t.Reference,
+		Reference:      min(t.Reference, r.Unix), // which a pending correction can put it after
 		RootDelay:      t.RootDelay,
 		RootDispersion: t.RootDispersion,
 		GrowthPPM:      clock.GrowthPPM(t.SkewPPM) + f.driftPPM(t, r),
 		ResidualOffset: t.Correction,
 		FrequencyPPM:   t.FrequencyPPM,
 	}
-	if age > max(silenceIntervals*t.UpdateInterval, silenceMin) {
+	if age > silence(t) {
 		j.State = clock.Holdover
 		j.Reason = fmt.Sprintf("chronyd has not heard from its sources for %v", age.Round(time.Second))
 	}
 	return j, ""
 }
+
+// silence is how long chronyd may be without an update.
+func silence(t Tracking) time.Duration { return max(silenceIntervals*t.UpdateInterval, silenceMin) }
 
 // driftPPM returns how fast what is left to correct has grown since chronyd was last asked.
 // Without an update in between it should shrink; it grows where chronyd only watches the
@@ -251,31 +329,28 @@ func (f *Follow) isLocal(a netip.Addr) bool {
 }
 
 // judgeKernel returns what follows from the kernel's state, or why that proves nothing.
-func (f *Follow) judgeKernel(k Kernel, r Reading) (j clock.Judgement, refusal string) {
-	if f.distrust < 0 {
-		f.distrust = k.MaxError
-	}
+func (f *Follow) judgeKernel(k Kernel) (j clock.Judgement, refusal string) {
 	switch {
 	case !k.Synchronised:
-		f.distrust = 0 // what is asserted from here on is fresh
 		return j, "the kernel says that it is not synchronised"
 	case k.MaxError <= 0:
 		return j, "the kernel says synchronised with an error of zero, which nobody has measured"
-	case f.distrust > 0 && k.MaxError >= f.distrust:
-		f.distrust = k.MaxError // it grows until somebody writes it again
+	case f.distrust:
 		return j, "the machine slept, and nobody has corrected the clock since"
+	case math.Abs(k.FrequencyPPM) > kernelGrowthPPM:
+		return j, fmt.Sprintf("the kernel's clock is being slewed by %.0f ppm", k.FrequencyPPM)
 	}
-	f.distrust = 0
 	return clock.Judgement{
 		State:          clock.Synchronised,
 		Reason:         fmt.Sprintf("the kernel was told that the clock is synchronised to within %v", k.MaxError),
 		Source:         "kernel",
 		Leap:           k.Leap,
 		Stratum:        f.settings.FollowStratum,
-		RefID:          clock.RefIDKernel,
-		Reference:      r.Unix,
+		RefID:          clock.RefIDKernel(),
+		Reference:      f.asserted.at,
 		RootDispersion: k.MaxError,
-		GrowthPPM:      clock.GrowthDefaultPPM,
+		GrowthPPM:      kernelGrowthPPM,
+		ResidualOffset: k.Residual,
 		FrequencyPPM:   k.FrequencyPPM,
 	}, ""
 }
@@ -296,20 +371,20 @@ func (f *Follow) unsynchronised(reason string) clock.Judgement {
 		Source:    "none",
 		Leap:      clock.LeapUnknown,
 		Stratum:   clock.StratumUnsynchronised,
-		RefID:     clock.RefIDInit,
+		RefID:     clock.RefIDInit(),
 		GrowthPPM: clock.GrowthDefaultPPM,
 		// The largest there is on the wire, for those who look at nothing else.
 		RootDispersion: ntp.MaxDispersion,
 	}
 	if f.synced {
-		j.RefID = clock.RefIDStep
+		j.RefID = clock.RefIDStep()
 	}
 	if f.settings.LocalStratum > 0 {
 		// The reference is the clock itself: it is no further from that than its grain.
 		j.Source = "local"
 		j.Leap = clock.LeapNone
 		j.Stratum = f.settings.LocalStratum
-		j.RefID = clock.RefIDLocal
+		j.RefID = clock.RefIDLocal()
 		j.Reference = f.last.Unix
 		j.RootDispersion = time.Duration(math.Ceil(math.Ldexp(1e9, int(f.precision))))
 	}

@@ -1,6 +1,7 @@
 package sysclock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -51,7 +52,6 @@ func TestFollowBelievesChronyd(t *testing.T) {
 		Time:      clock.Map{From: int64(1000 * time.Second), To: 1_795_000_000_000_000_000},
 		Mode:      clock.Follow,
 		Precision: benchPrecision,
-		Asleep:    time.Hour,
 		Judgement: clock.Judgement{
 			State:          clock.Synchronised,
 			Reason:         "chronyd follows 192.0.2.1",
@@ -70,9 +70,6 @@ func TestFollowBelievesChronyd(t *testing.T) {
 	got := b.poll()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("snapshot differs (-want +got):\n%s", diff)
-	}
-	if b.system.kernels != 0 {
-		t.Error("the kernel was asked though chronyd had answered")
 	}
 	// |correction| + root delay/2 + root dispersion, growing by three times the skew.
 	if bound := got.ErrorBound(got.Mono()); bound != 1600*time.Microsecond {
@@ -129,7 +126,7 @@ func TestFollowRefusesChronyd(t *testing.T) {
 		{"stratum 0", func(c *Tracking) { c.Stratum = 0 }, notSynchronised},
 		{"stratum 16", func(c *Tracking) { c.Stratum = 16 }, notSynchronised},
 		{"stratum 255", func(c *Tracking) { c.Stratum = 255 }, notSynchronised},
-		{"local refid", func(c *Tracking) { c.RefID, c.Addr = clock.RefIDLocal, netip.Addr{} }, "its own local clock"},
+		{"local refid", func(c *Tracking) { c.RefID, c.Addr = clock.RefIDLocal(), netip.Addr{} }, "its own local clock"},
 		{"loopback", following("127.0.0.1"), own},
 		{"anywhere on loopback", following("127.8.9.10"), own},
 		{"loopback, IPv6", following("::1"), own},
@@ -148,10 +145,7 @@ func TestFollowRefusesChronyd(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench()
 			test.change(&b.chronyd.tracking)
-			refused(t, b.poll(), clock.RefIDInit, test.reason)
-			if b.system.kernels != 0 {
-				t.Error("the kernel was asked, which has only chronyd's word")
-			}
+			refused(t, b.poll(), clock.RefIDInit(), test.reason)
 		})
 	}
 }
@@ -189,7 +183,7 @@ func TestFollowExternalStep(t *testing.T) {
 				// What compensation for temperature does to the time of an update.
 				b.chronyd.tracking.Reference += 100
 				s := b.poll()
-				refused(t, s, clock.RefIDStep, anotherHand)
+				refused(t, s, clock.RefIDStep(), anotherHand)
 				if s.Steps != 1 {
 					t.Errorf("%v after the step: %d steps counted, want 1", wait, s.Steps)
 				}
@@ -209,11 +203,11 @@ func TestFollowStepsTwice(t *testing.T) {
 	for range 2 {
 		b.system.pass(time.Second)
 		b.system.step(time.Second)
-		refused(t, b.poll(), clock.RefIDStep, anotherHand)
+		refused(t, b.poll(), clock.RefIDStep(), anotherHand)
 	}
 	b.system.step(-2 * time.Second) // and back: the old update fits the clock again, but who knows that
 	s := b.poll()
-	refused(t, s, clock.RefIDStep, anotherHand)
+	refused(t, s, clock.RefIDStep(), anotherHand)
 	if s.Steps != 3 {
 		t.Errorf("%d steps counted, want 3", s.Steps)
 	}
@@ -225,7 +219,124 @@ func TestFollowStepsTwice(t *testing.T) {
 func TestFollowStepBeforeStart(t *testing.T) {
 	b := newBench()
 	b.system.step(-time.Hour)
-	refused(t, b.poll(), clock.RefIDInit, anotherHand)
+	refused(t, b.poll(), clock.RefIDInit(), anotherHand)
+	for _, forward := range []time.Duration{5 * time.Minute, time.Hour, 9 * 365 * 24 * time.Hour} {
+		b := newBench()
+		b.system.step(forward)
+		refused(t, b.poll(), clock.RefIDInit(), "set forward before this process started")
+		b.update()
+		believed(t, b.poll(), "chronyd")
+	}
+}
+
+// The first correction of a hardware clock that stands in 2035 comes between the look at the
+// clocks and the answer of chronyd, or of the kernel, who know of it already.
+func TestFollowStepDuringPoll(t *testing.T) {
+	for _, jump := range []time.Duration{9 * 365 * 24 * time.Hour, 2 * time.Minute, 2 * time.Second, StepMin} {
+		b := newBench()
+		b.system.step(jump)
+		b.chronyd.during = func() { b.system.step(-jump); b.chronyd.during = nil }
+		b.chronyd.tracking.Reference = b.system.reading.Unix - int64(jump) - 1
+		refused(t, b.poll(), clock.RefIDInit(), "set while it was being looked at")
+		b.system.pass(time.Second)
+		b.update()
+		s := b.poll()
+		believed(t, s, "chronyd")
+		if s.Steps != 1 {
+			t.Errorf("%d steps counted, want 1", s.Steps)
+		}
+	}
+}
+
+// A step that is too small to be measured counts when the system reports it.
+func TestFollowReportedStep(t *testing.T) {
+	b := newBench()
+	believed(t, b.poll(), "chronyd")
+	b.system.pass(time.Second)
+	b.system.step(900 * time.Microsecond)
+	s := b.follow.Poll(context.Background(), true)
+	refused(t, s, clock.RefIDStep(), anotherHand)
+	if s.Steps != 1 {
+		t.Errorf("%d steps counted, want 1", s.Steps)
+	}
+	b.system.pass(time.Second)
+	refused(t, b.poll(), clock.RefIDStep(), anotherHand)
+	b.update()
+	believed(t, b.poll(), "chronyd")
+	b.system.suspend(time.Hour) // which the system reports too
+	if s := b.follow.Poll(context.Background(), true); s.Steps != 1 {
+		t.Errorf("a suspend counts as a step")
+	}
+}
+
+// chronyd dies with a correction half done: the kernel, which knows only the root distance,
+// must not claim more than chronyd did, until somebody tells it anew.
+func TestFollowAfterChronyd(t *testing.T) {
+	b := newBench()
+	b.chronyd.tracking.Correction = 300 * time.Millisecond
+	before := b.poll()
+	believed(t, before, "chronyd")
+	b.chronyd.err = ErrNoChronyd
+	b.system.pass(10 * time.Second)
+	b.system.kernel.MaxError += 5 * time.Millisecond
+	s := b.poll()
+	if want := before.ErrorBound(before.Mono()) + 5*time.Millisecond; s.State != clock.Holdover || s.ErrorBound(s.Mono()) != want {
+		t.Errorf("%v within %v, want holdover within %v", s.State, s.ErrorBound(s.Mono()), want)
+	}
+	b.system.kernel.MaxError = 20 * time.Second // more than chronyd's word
+	b.settings.ErrorLimit = time.Minute
+	b.follow.Set(b.settings)
+	if s := b.poll(); s.ErrorBound(s.Mono()) != 20*time.Second {
+		t.Errorf("within %v, want the kernel's own bound", s.ErrorBound(s.Mono()))
+	}
+	b.system.kernel.MaxError = time.Millisecond // somebody else steers now
+	s = b.poll()
+	believed(t, s, "kernel")
+	if s.ErrorBound(s.Mono()) != time.Millisecond {
+		t.Errorf("within %v, want the kernel's own bound", s.ErrorBound(s.Mono()))
+	}
+	b.system.kernel.FrequencyPPM = 83_333 // a slew that was left running
+	refused(t, b.poll(), clock.RefIDStep(), "slewed by 83333 ppm")
+	b.system.kernel.FrequencyPPM, b.system.kernel.Residual = -500, -30*time.Millisecond
+	if s := b.poll(); s.ErrorBound(s.Mono()) != 31*time.Millisecond {
+		t.Errorf("within %v, want what is left to correct and maxerror", s.ErrorBound(s.Mono()))
+	}
+}
+
+// A kernel whose machine has slept before this process started, or that was told of its
+// error before it was looked at.
+func TestFollowKernelBefore(t *testing.T) {
+	b := newBench(withoutChronyd)
+	b.system.reading.Asleep = time.Hour
+	refused(t, b.poll(), clock.RefIDInit(), "slept")
+	b.system.kernel.MaxError -= time.Microsecond
+	b.system.pass(time.Second)
+	told := b.system.reading.Unix
+	s := b.poll()
+	believed(t, s, "kernel")
+	b.system.pass(time.Minute)
+	b.system.kernel.MaxError += 30 * time.Millisecond
+	if s = b.poll(); s.Reference != told {
+		t.Errorf("told at %d, want %d", s.Reference, told)
+	}
+	b.system.kernel.Synchronised = false
+	b.poll()
+	b.system.kernel.Synchronised = true
+	if s = b.poll(); s.Reference != b.system.reading.Unix {
+		t.Errorf("told anew at %d, want %d", s.Reference, b.system.reading.Unix)
+	}
+}
+
+// A reference that a pending correction puts after the clock would be refused by clients.
+func TestFollowReferenceAhead(t *testing.T) {
+	b := newBench()
+	b.chronyd.tracking.Correction = 500 * time.Millisecond
+	b.chronyd.tracking.Reference = b.system.reading.Unix + int64(400*time.Millisecond)
+	s := b.poll()
+	believed(t, s, "chronyd")
+	if s.Reference != b.system.reading.Unix {
+		t.Errorf("reference %d is after the clock's %d", s.Reference, b.system.reading.Unix)
+	}
 }
 
 func TestFollowMakestep(t *testing.T) {
@@ -234,7 +345,7 @@ func TestFollowMakestep(t *testing.T) {
 			b := newBench()
 			was := b.chronyd.tracking
 			b.chronyd.tracking = Tracking{Leap: clock.LeapUnknown} // it has not heard its sources yet
-			refused(t, b.poll(), clock.RefIDInit, "not synchronised")
+			refused(t, b.poll(), clock.RefIDInit(), "not synchronised")
 			b.system.pass(time.Second)
 			b.system.step(jump)
 			b.chronyd.tracking = was
@@ -288,7 +399,7 @@ func TestFollowCountsSteps(t *testing.T) {
 		start := b.system.reading.Unix
 		for i := range 10_000 {
 			b.system.reading.Mono += time.Second
-			b.system.reading.Unix = start + int64(i+1)*int64(time.Second) + random.Int64N(int64(stepMin)) - int64(stepMin)/2
+			b.system.reading.Unix = start + int64(i+1)*int64(time.Second) + random.Int64N(int64(StepMin)) - int64(StepMin)/2
 			if s := b.poll(); s.Steps != 0 {
 				t.Fatalf("seed %d: %d steps counted after %d readings", seed, s.Steps, i+1)
 			}
@@ -302,8 +413,8 @@ func TestFollowSuspendIsNoStep(t *testing.T) {
 	b.poll()
 	b.system.suspend(8 * time.Hour)
 	s := b.poll()
-	if s.Steps != 0 || s.Asleep != 9*time.Hour {
-		t.Errorf("%d steps and %v asleep, want 0 and 9h", s.Steps, s.Asleep)
+	if s.Steps != 0 || s.Asleep != 8*time.Hour {
+		t.Errorf("%d steps and %v asleep, want 0 and 8h", s.Steps, s.Asleep)
 	}
 	b.system.suspend(time.Hour)
 	b.system.step(time.Second) // by a hypervisor, say
@@ -320,7 +431,7 @@ func TestFollowSuspendChronyd(t *testing.T) {
 			believed(t, b.poll(), "chronyd")
 			b.system.suspend(slept)
 			for range 3 {
-				refused(t, b.poll(), clock.RefIDStep, anotherHand)
+				refused(t, b.poll(), clock.RefIDStep(), anotherHand)
 				b.system.pass(time.Minute)
 			}
 			b.update()
@@ -355,9 +466,9 @@ func TestFollowSuspendKernel(t *testing.T) {
 				case look.believed:
 					believed(t, s, "kernel")
 				case look.synchronised && look.maxError > 0:
-					refused(t, s, clock.RefIDStep, "the machine slept")
+					refused(t, s, clock.RefIDStep(), "the machine slept")
 				default:
-					refused(t, s, clock.RefIDStep, "")
+					refused(t, s, clock.RefIDStep(), "")
 				}
 				if t.Failed() {
 					t.Fatalf("at look %d", i)
@@ -398,14 +509,12 @@ func TestFollowHoldover(t *testing.T) {
 	}
 }
 
-// A chronyd that is synchronised and yet made no update is out of contact, and not a victim
-// of steps that nobody saw.
+// A chronyd that is synchronised and yet made no update proves nothing to who has just
+// started.
 func TestFollowNeverUpdated(t *testing.T) {
 	b := newBench()
 	b.chronyd.tracking.Reference = 0
-	if s := b.poll(); s.State != clock.Holdover {
-		t.Errorf("state %v (%s), want holdover", s.State, s.Reason)
-	}
+	refused(t, b.poll(), clock.RefIDInit(), "set forward before this process started")
 }
 
 func TestFollowKernel(t *testing.T) {
@@ -418,7 +527,7 @@ func TestFollowKernel(t *testing.T) {
 		RefID:          [4]byte{127, 127, 1, 0},
 		Reference:      b.system.reading.Unix,
 		RootDispersion: 3210 * time.Microsecond,
-		GrowthPPM:      15,
+		GrowthPPM:      500,
 		FrequencyPPM:   12.5,
 	}
 	s := b.poll()
@@ -451,7 +560,7 @@ func TestFollowRefusesKernel(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench(withoutChronyd)
 			test.change(b.system)
-			refused(t, b.poll(), clock.RefIDInit, test.reason)
+			refused(t, b.poll(), clock.RefIDInit(), test.reason)
 		})
 	}
 }
@@ -474,7 +583,7 @@ func TestFollowWithoutChronyd(t *testing.T) {
 				t.Errorf("the reason is %q, want it to say %q", s.Reason, test.reason)
 			}
 			b.system.kernel.Synchronised = false
-			refused(t, b.poll(), clock.RefIDStep, test.reason)
+			refused(t, b.poll(), clock.RefIDStep(), test.reason)
 		})
 	}
 }
@@ -486,28 +595,28 @@ func TestFollowErrorLimit(t *testing.T) {
 	believed(t, b.poll(), "chronyd")
 	b.settings.ErrorLimit--
 	b.follow.Set(b.settings)
-	refused(t, b.poll(), clock.RefIDStep, "chronyd follows 192.0.2.1, but the error bound of 1.6ms exceeds the limit of 1.599999ms (clock.error_limit)")
+	refused(t, b.poll(), clock.RefIDStep(), "chronyd follows 192.0.2.1, but the error bound of 1.6ms exceeds the limit of 1.599999ms (clock.error_limit)")
 }
 
 func TestFollowLimitSaturates(t *testing.T) {
 	b := newBench()
 	b.chronyd.tracking.RootDispersion = math.MaxInt64
 	b.chronyd.tracking.RootDelay = math.MaxInt64
-	refused(t, b.poll(), clock.RefIDInit, "exceeds the limit")
+	refused(t, b.poll(), clock.RefIDInit(), "exceeds the limit")
 }
 
 // INIT before the first synchronisation, STEP after it.
 func TestFollowInitAndStep(t *testing.T) {
 	b := newBench()
 	b.chronyd.tracking.Leap = clock.LeapUnknown
-	refused(t, b.poll(), clock.RefIDInit, "")
+	refused(t, b.poll(), clock.RefIDInit(), "")
 	b.system.step(time.Hour)
-	refused(t, b.poll(), clock.RefIDInit, "")
+	refused(t, b.poll(), clock.RefIDInit(), "")
 	b.chronyd.tracking.Leap = clock.LeapNone
 	b.update()
 	believed(t, b.poll(), "chronyd")
 	b.chronyd.tracking.Leap = clock.LeapUnknown
-	refused(t, b.poll(), clock.RefIDStep, "")
+	refused(t, b.poll(), clock.RefIDStep(), "")
 }
 
 func TestFollowLocalStratum(t *testing.T) {
@@ -546,7 +655,7 @@ func TestFollowAfterWatchSteps(t *testing.T) {
 	stepped := <-b.system.stepped
 	b.system.step(time.Hour)
 	stepped()
-	refused(t, after, clock.RefIDStep, anotherHand)
+	refused(t, after, clock.RefIDStep(), anotherHand)
 	if after.Time.To-int64(after.Mono()) != 1_795_003_600_000_000_000-int64(1000*time.Second) {
 		t.Errorf("the snapshot does not follow the step: %+v", after.Time)
 	}
@@ -567,13 +676,13 @@ func TestFollowHoldsTheLastAnswer(t *testing.T) {
 		t.Errorf("root dispersion %v five seconds later, want %v", got, want)
 	}
 	b.system.pass(1)
-	refused(t, b.poll(), clock.RefIDStep, "chronyd cannot be asked")
+	refused(t, b.poll(), clock.RefIDStep(), "chronyd cannot be asked")
 
 	b.chronyd.err = nil
 	believed(t, b.poll(), "chronyd")
 	b.chronyd.err = errors.New("timeout")
 	b.system.step(time.Hour)
-	refused(t, b.poll(), clock.RefIDStep, "chronyd cannot be asked")
+	refused(t, b.poll(), clock.RefIDStep(), "chronyd cannot be asked")
 }
 
 // Under chronyd -x nobody applies the correction, and it grows from poll to poll.

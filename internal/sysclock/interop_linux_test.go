@@ -204,16 +204,16 @@ func TestInteropChronyd(t *testing.T) {
 	follow := func(tracker Tracker, own ...netip.Addr) *clock.Snapshot {
 		t.Helper()
 		f := NewFollow(NewHost(), benchPrecision, func() []netip.Addr { return own }, FollowSettings{FollowStratum: 10, ErrorLimit: time.Second, Tracker: tracker})
-		return f.Poll(t.Context())
+		return f.Poll(t.Context(), false)
 	}
-	refused(t, follow(socket), clock.RefIDInit, "chronyd is not synchronised")
-	refused(t, follow(port), clock.RefIDInit, "chronyd is not synchronised")
+	refused(t, follow(socket), clock.RefIDInit(), "chronyd is not synchronised")
+	refused(t, follow(port), clock.RefIDInit(), "chronyd is not synchronised")
 
 	server.quiet.Store(false)
 	until(t, chronyd, func(got Tracking) bool {
 		return got.Leap == clock.LeapNone && got.Stratum == 3 && got.SkewPPM < 100 // so that its bound is of use
 	})
-	refused(t, follow(socket), clock.RefIDInit, "chronyd follows 127.0.0.1, an address of this host")
+	refused(t, follow(socket), clock.RefIDInit(), "chronyd follows 127.0.0.1, an address of this host")
 
 	// Silence, so that everybody is told the same: the last update is made well within this.
 	server.quiet.Store(true)
@@ -308,9 +308,9 @@ func TestInteropChronydLocal(t *testing.T) {
 	chronyd := newRealChronyd(t, "local stratum 3")
 	chronyd.start(t)
 	got := until(t, chronyd, func(got Tracking) bool { return got.Stratum == 3 })
-	if got.RefID != clock.RefIDLocal || got.Addr.IsValid() || got.Leap != clock.LeapNone {
+	if got.RefID != clock.RefIDLocal() || got.Addr.IsValid() || got.Leap != clock.LeapNone {
 		t.Errorf("its local clock is reported as %+v", got)
 	}
 	f := NewFollow(NewHost(), benchPrecision, func() []netip.Addr { return nil }, FollowSettings{ErrorLimit: time.Second, Tracker: &Chronyd{Address: chronyd.socket()}})
-	refused(t, f.Poll(context.Background()), clock.RefIDInit, "its own local clock")
+	refused(t, f.Poll(context.Background(), false), clock.RefIDInit(), "its own local clock")
 }

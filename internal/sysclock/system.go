@@ -21,10 +21,10 @@ import (
 var ErrUnsupported = errors.New("sysclock: not available on this system")
 
 // Driver makes snapshots. Poll is called by one goroutine at a time, about once a second
-// and after every step that System noticed; it returns within a second, always with a
-// snapshot.
+// and after every jump that System reported, which set tells; it returns within a second,
+// always with a snapshot.
 type Driver interface {
-	Poll(ctx context.Context) *clock.Snapshot
+	Poll(ctx context.Context, set bool) *clock.Snapshot
 }
 
 // Reading is one look at the clocks, taken at one instant.
@@ -39,7 +39,8 @@ type Kernel struct {
 	Synchronised bool          // somebody asserts that the clock is synchronised
 	MaxError     time.Duration // the bound that was asserted, grown since; 0: none was measured
 	Leap         clock.Leap
-	FrequencyPPM float64
+	FrequencyPPM float64       // at which the clock is being corrected, slews included
+	Residual     time.Duration // still to be corrected; positive: the clock is behind
 }
 
 // System is what the drivers need of the operating system. Tests replace it.
@@ -48,6 +49,10 @@ type System interface {
 	Mono() time.Duration
 	// Read looks at all clocks at once. It is called by one goroutine at a time.
 	Read() Reading
+	// Glance reads the monotonic clock, and the wall clock as Unix nanoseconds, right to
+	// the time of a clock read unless the scheduler comes in between. It may be called
+	// concurrently.
+	Glance() (mono time.Duration, unix int64)
 	// Kernel asks for the state of the clock; ErrUnsupported where there is none.
 	Kernel() (Kernel, error)
 	// WatchSteps calls stepped soon after each jump of the wall clock until ctx ends.
@@ -66,6 +71,12 @@ func NewHost() *Host { return &Host{anchor: time.Now()} }
 
 // Mono reads the monotonic clock.
 func (h *Host) Mono() time.Duration { return time.Since(h.anchor) }
+
+// Glance reads both clocks once.
+func (h *Host) Glance() (mono time.Duration, unix int64) {
+	now := time.Now()
+	return now.Sub(h.anchor), now.UnixNano()
+}
 
 // readTries is how many readings compete: the one that the scheduler disturbed least
 // wins, which makes the pair right to the time of one clock read.

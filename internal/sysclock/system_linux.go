@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"time"
 
@@ -44,20 +43,29 @@ func (h *Host) Kernel() (Kernel, error) {
 	return kernelState(&t, state), nil
 }
 
-// maxErrorGrowth is what the kernel adds to maxerror every second. A zero that somebody
-// wrote is a multiple of it ever after; a bound that was measured hardly ever is (one
-// microsecond in 500, and until it is next written). Source: Linux, kernel/time/ntp.c,
-// second_overflow.
-const maxErrorGrowth = 500 * time.Microsecond
+const (
+	// maxErrorGrowth is what the kernel adds to maxerror every second. A zero that somebody
+	// wrote is a multiple of it ever after. Whoever does not measure writes an esterror of
+	// zero too, and that does not grow. Source: Linux, kernel/time/ntp.c, second_overflow.
+	maxErrorGrowth = 500 * time.Microsecond
+	// tickNominal is the length of the kernel's tick in microseconds, at 100 a second; one
+	// more or less is a hundred millionths.
+	tickNominal = 10_000
+	ppmPerTick  = 100
+)
 
 // kernelState translates what adjtimex(2) returned.
 func kernelState(t *unix.Timex, state int) Kernel {
 	k := Kernel{
 		Synchronised: state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0,
 		MaxError:     time.Duration(t.Maxerror) * time.Microsecond,
-		FrequencyPPM: float64(t.Freq) / (1 << 16), // scaled ppm
+		FrequencyPPM: float64(t.Freq)/(1<<16) + float64(t.Tick-tickNominal)*ppmPerTick, // Freq is scaled ppm
+		Residual:     time.Duration(t.Offset) * time.Microsecond,
 	}
-	if k.MaxError%maxErrorGrowth == 0 {
+	if t.Status&unix.STA_NANO != 0 {
+		k.Residual = time.Duration(t.Offset)
+	}
+	if k.MaxError%maxErrorGrowth == 0 && t.Esterror == 0 {
 		k.MaxError = 0
 	}
 	// TIME_OOP is the inserted second itself; the announcement then still stands.
@@ -80,7 +88,7 @@ func (h *Host) WatchSteps(ctx context.Context, stepped func()) error {
 	timer := os.NewFile(uintptr(fd), "timerfd")
 	defer timer.Close()
 	defer context.AfterFunc(ctx, func() { timer.Close() })()
-	far := unix.ItimerSpec{Value: unix.Timespec{Sec: math.MaxInt32}}
+	far := unix.ItimerSpec{Value: unix.Timespec{Sec: 1 << 40}}
 	if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &far, nil); err != nil {
 		return fmt.Errorf("watch the wall clock: %w", err)
 	}

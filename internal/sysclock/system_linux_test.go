@@ -22,11 +22,19 @@ func TestKernelState(t *testing.T) {
 		return Kernel{Synchronised: true, MaxError: 12345 * time.Microsecond, Leap: leap, FrequencyPPM: -1.5}
 	}
 	timex := func(status int32) unix.Timex {
-		return unix.Timex{Status: status, Maxerror: 12345, Freq: -3 << 15}
+		return unix.Timex{Status: status, Maxerror: 12345, Freq: -3 << 15, Tick: 10_000}
 	}
 	maxError := func(us int64) unix.Timex {
-		return unix.Timex{Status: unix.STA_PLL, Maxerror: us}
+		return unix.Timex{Status: unix.STA_PLL, Maxerror: us, Tick: 10_000}
 	}
+	offset := func(status int32, offset int64) unix.Timex {
+		t := timex(status)
+		t.Offset, t.Tick = offset, 10_833 // chronyd's fastest slew
+		return t
+	}
+	slewed := Kernel{Synchronised: true, MaxError: 12345 * time.Microsecond, FrequencyPPM: 83_300 - 1.5, Residual: -7 * time.Microsecond}
+	measured := maxError(4500)
+	measured.Esterror = 700
 	unsynchronised := synchronised(clock.LeapNone)
 	unsynchronised.Synchronised = false
 	for _, test := range []struct {
@@ -44,6 +52,9 @@ func TestKernelState(t *testing.T) {
 		{"leap to be deleted", timex(unix.STA_DEL), unix.TIME_DEL, synchronised(clock.LeapDelete)},
 		{"the inserted second", timex(unix.STA_INS), unix.TIME_OOP, synchronised(clock.LeapInsert)},
 		{"after the leap", timex(unix.STA_INS), unix.TIME_WAIT, synchronised(clock.LeapNone)},
+		{"slewed, microseconds", offset(unix.STA_PLL, -7), unix.TIME_OK, slewed},
+		{"slewed, nanoseconds", offset(unix.STA_PLL|unix.STA_NANO, -7000), unix.TIME_OK, slewed},
+		{"a round figure that was measured", measured, unix.TIME_OK, Kernel{Synchronised: true, MaxError: 4500 * time.Microsecond}},
 		// systemd-timesyncd writes zero, and the kernel adds 500 µs a second.
 		{"a zero that was written", maxError(0), unix.TIME_OK, Kernel{Synchronised: true}},
 		{"a zero after a second", maxError(500), unix.TIME_OK, Kernel{Synchronised: true}},
@@ -157,7 +168,7 @@ func TestHostRead(t *testing.T) {
 		t.Errorf("asleep for %v, and the kernel's clocks say %v more", last.Asleep, off)
 	}
 	t.Logf("the two clocks of a reading moved by at most %v against each other", width)
-	if width >= stepMin {
+	if width >= StepMin {
 		t.Errorf("readings differ by %v, which looks like a step", width)
 	}
 }

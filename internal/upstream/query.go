@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,8 @@ type Measurement struct {
 	Server netip.AddrPort
 	Header ntp.Header // the server's own claims
 	Sample ntp.Sample // T1 to T4
+	// Precision is of the local clock, which T1 and T4 were read from.
+	Precision ntp.Precision
 	// Stamped tells that T4 was taken by the kernel.
 	Stamped bool
 	// Fault is why the reply must not be used, or nil: see ntp.CheckReply.
@@ -39,15 +42,27 @@ func (m *Measurement) Offset() time.Duration { return m.Sample.Offset() }
 // Delay returns the round trip without the server's own time; at least the sum of both
 // precisions, which is what it can be told apart from.
 func (m *Measurement) Delay() time.Duration {
-	return max(m.Sample.Delay(), m.Header.Precision.Duration()+time.Nanosecond)
+	return max(m.Sample.Delay(), m.precisions())
 }
 
 // ErrorBound returns the largest distance that the offset can have to the local clock's
 // true offset from UTC, if what the server claims of itself is true: half the way to the
-// reference clock, and what may have been lost on it.
+// reference clock, what may have been lost on it, what the clocks cannot resolve, and what
+// the local clock may have drifted during the exchange.
+// Source: RFC 5905, section 8 (its epsilon) and appendix A.5.5.2 (root distance).
 func (m *Measurement) ErrorBound() time.Duration {
-	return m.Delay()/2 + m.Header.RootDelay.Duration()/2 + m.Header.RootDispersion.Duration() + m.Header.Precision.Duration() + time.Nanosecond
+	lasted := m.Sample.Destination.Sub(m.Sample.Origin).Abs()
+	drift := lasted/1_000_000*driftPPM + driftPPM*time.Nanosecond // rounded up
+	return m.Delay()/2 + m.Header.RootDelay.Duration()/2 + m.Header.RootDispersion.Duration() + m.precisions() + drift
 }
+
+// precisions returns what the two clocks cannot resolve; each takes a nanosecond at least.
+func (m *Measurement) precisions() time.Duration {
+	return m.Header.Precision.Duration() + m.Precision.Duration()
+}
+
+// driftPPM is how fast a clock may drift that nobody has measured: PHI of RFC 5905.
+const driftPPM = 15
 
 // Local reports whether the server says that it follows nothing but its own clock: then
 // its claims are about that clock, and say nothing of UTC.
@@ -67,6 +82,7 @@ const (
 // are passed over. It fails with ErrNoReply when ctx ends first, and when the server
 // cannot be reached.
 func Exchange(ctx context.Context, server netip.AddrPort) (Measurement, error) {
+	precision := ntp.MeasurePrecision(func() int64 { return time.Now().UnixNano() })
 	client, err := netio.Dial(server)
 	if err != nil {
 		return Measurement{}, err
@@ -110,8 +126,9 @@ func Exchange(ctx context.Context, server netip.AddrPort) (Measurement, error) {
 				Transmit:    header.Transmit,
 				Destination: ntp.FromUnix(received),
 			},
-			Stamped: stamped,
-			Fault:   fault,
+			Precision: precision,
+			Stamped:   stamped,
+			Fault:     fault,
 		}, nil
 	}
 }
@@ -124,24 +141,35 @@ func cookie() ntp.Timestamp {
 	return ntp.Timestamp(binary.BigEndian.Uint64(b[:])).NonZero()
 }
 
-// Resolve returns the addresses of an NTP server named by host or host:port; an IPv6
-// address may stand in brackets. The port defaults to 123.
+// Port is where NTP is served.
+const Port = 123
+
+// ParseHost splits host or host:port; an IPv6 address may stand in brackets. The port is a
+// number from 1 on or "ntp", and defaults to Port.
+func ParseHost(host string) (name string, port uint16, err error) {
+	name, digits, err := net.SplitHostPort(host)
+	if err != nil { // without a port
+		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+		return name, Port, nil
+	}
+	if digits == "ntp" {
+		return name, Port, nil
+	}
+	number, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil || number == 0 {
+		return "", 0, fmt.Errorf("%q names port %q; want 1 to 65535, or leave it out for %d", host, digits, Port)
+	}
+	return name, uint16(number), nil
+}
+
+// Resolve returns the addresses of an NTP server named as ParseHost reads it.
 func Resolve(ctx context.Context, host string) ([]netip.AddrPort, error) {
-	name, port := host, "123"
-	if h, p, err := net.SplitHostPort(host); err == nil {
-		name, port = h, p
-	} else if inner, bracketed := strings.CutPrefix(host, "["); bracketed {
-		name = strings.TrimSuffix(inner, "]")
-	}
-	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
+	name, port, err := ParseHost(host)
 	if err != nil {
-		return nil, fmt.Errorf("look up the port of %q: %w", host, err)
-	}
-	if number == 0 {
-		return nil, fmt.Errorf("look up %q: no server has port 0; leave it out for 123", host)
+		return nil, err
 	}
 	if addr, err := netip.ParseAddr(name); err == nil {
-		return []netip.AddrPort{netip.AddrPortFrom(addr.Unmap(), uint16(number))}, nil
+		return []netip.AddrPort{netip.AddrPortFrom(addr.Unmap(), port)}, nil
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	if err != nil {
@@ -149,7 +177,7 @@ func Resolve(ctx context.Context, host string) ([]netip.AddrPort, error) {
 	}
 	var servers []netip.AddrPort
 	for _, a := range addrs {
-		servers = append(servers, netip.AddrPortFrom(a.Unmap(), uint16(number)))
+		servers = append(servers, netip.AddrPortFrom(a.Unmap(), port))
 	}
 	return servers, nil
 }

@@ -3,9 +3,12 @@ package upstream
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -16,6 +19,8 @@ import (
 	"github.com/truechimer/truechimer/internal/netio"
 	"github.com/truechimer/truechimer/internal/ntp"
 )
+
+var seedFlag = flag.Uint64("seed", uint64(os.Getpid()), "seed of what is random")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -329,7 +334,7 @@ func TestMeasurementVectors(t *testing.T) {
 		"slow back":            {0, 0, 0, 10, -5 * time.Millisecond, 10 * time.Millisecond},
 		"the server takes 1 s": {0, 5, 1005, 1010, 0, 10 * time.Millisecond},
 	} {
-		m := Measurement{Header: ntp.Header{Precision: -23}, Sample: ntp.Sample{Origin: at(c.t1), Receive: at(c.t2), Transmit: at(c.t3), Destination: at(c.t4)}}
+		m := Measurement{Header: ntp.Header{Precision: -23}, Precision: -23, Sample: ntp.Sample{Origin: at(c.t1), Receive: at(c.t2), Transmit: at(c.t3), Destination: at(c.t4)}}
 		if o, d := m.Offset(), m.Delay(); (o-c.offset).Abs() > 1 || (d-c.delay).Abs() > 1 {
 			t.Errorf("%s: offset %v, delay %v; want %v and %v", name, o, d, c.offset, c.delay)
 		}
@@ -341,43 +346,78 @@ func TestMeasurementDelayFloor(t *testing.T) {
 	for _, precision := range []ntp.Precision{-30, -20, -6, 0} {
 		now := ntp.FromUnix(1_795_000_000_000_000_000)
 		for _, destination := range []ntp.Timestamp{now, now - 1<<20} { // no time at all, and less
-			m := Measurement{Header: ntp.Header{Precision: precision}, Sample: ntp.Sample{Origin: now, Receive: now, Transmit: now, Destination: destination}}
-			if floor := precision.Duration(); m.Delay() <= floor {
-				t.Errorf("precision %v: the delay is %v", floor, m.Delay())
+			for _, local := range []ntp.Precision{-30, -20, -6, 0} {
+				m := Measurement{Header: ntp.Header{Precision: precision}, Precision: local, Sample: ntp.Sample{Origin: now, Receive: now, Transmit: now, Destination: destination}}
+				if floor := precision.Duration() + local.Duration(); m.Delay() != floor {
+					t.Errorf("precisions %v and %v: the delay is %v", precision.Duration(), local.Duration(), m.Delay())
+				}
 			}
 		}
 	}
 }
 
 // The error bound contains the truth: whatever part of the round trip was the way there,
-// and however far from UTC the server is within its claims, UTC lies within the bound of
-// where the measurement puts it.
+// however far from UTC the server is within its claims, however the local clock drifts
+// meanwhile and wherever within their precisions the clocks are read, UTC lies within the
+// bound of where the measurement puts it, at any moment of the exchange.
 func TestMeasurementErrorBound(t *testing.T) {
 	const utc = int64(1_795_000_000_000_000_000) // at the server's receive
-	for _, local := range []time.Duration{-time.Hour, -time.Millisecond, 0, time.Second} {
-		for _, there := range []time.Duration{0, 1, 40 * time.Microsecond, 3 * time.Millisecond} {
-			for _, back := range []time.Duration{0, 7, 50 * time.Microsecond, 90 * time.Millisecond} {
-				for _, dispersion := range []time.Duration{0, 3, 20 * time.Microsecond, 5 * time.Millisecond} {
-					for _, side := range []time.Duration{-1, 0, 1} {
-						h := ntp.Header{Precision: -25, RootDelay: ntp.ShortOf(600 * time.Microsecond), RootDispersion: ntp.ShortOf(dispersion)}
-						wrong := side * (dispersion + 300*time.Microsecond) // server minus UTC
-						m := Measurement{Header: h, Sample: ntp.Sample{
-							Origin:      ntp.FromUnix(utc - int64(there) + int64(local)),
-							Receive:     ntp.FromUnix(utc + int64(wrong)),
-							Transmit:    ntp.FromUnix(utc + int64(wrong)),
-							Destination: ntp.FromUnix(utc + int64(back) + int64(local)),
-						}}
-						truth := -local // UTC minus local
-						if miss := (m.Offset() - truth).Abs(); miss > m.ErrorBound() {
-							t.Errorf("local %v, there %v, back %v, server %v: offset %v misses the truth by %v, more than its bound of %v",
-								local, there, back, wrong, m.Offset(), miss, m.ErrorBound())
-						}
-						// And it is not padded: no more than its parts and a unit of the wire each.
-						if most := (there+back)/2 + 300*time.Microsecond + dispersion + 100*time.Microsecond; m.ErrorBound() > most {
-							t.Errorf("local %v, there %v, back %v: the bound is %v, more than %v", local, there, back, m.ErrorBound(), most)
-						}
-					}
-				}
+	spans := []time.Duration{0, 40 * time.Microsecond, 90 * time.Millisecond, 3 * time.Second}
+	sides := []time.Duration{-1, 0, 1}
+	pick := func(rng *rand.Rand, list []time.Duration) time.Duration { return list[rng.IntN(len(list))] }
+	rng := rand.New(rand.NewPCG(*seedFlag, 0))
+	for range 200_000 {
+		there, serving, back := pick(rng, spans), pick(rng, spans), pick(rng, spans)
+		dispersion := pick(rng, []time.Duration{0, 3, 20 * time.Microsecond, 5 * time.Millisecond})
+		local := pick(rng, []time.Duration{-time.Hour, -time.Millisecond, 0, time.Second})
+		wrong := pick(rng, sides) * (dispersion + 300*time.Microsecond) // server minus UTC
+		ppm := pick(rng, sides) * 15
+		ours, theirs := ntp.Precision(-30+rng.IntN(20)), ntp.Precision(-30+rng.IntN(20))
+		// What a clock that resolves p shows at an instant: anything from p before it on.
+		shown := func(unix int64, p ntp.Precision) ntp.Timestamp {
+			return ntp.FromUnix(unix - int64(pick(rng, []time.Duration{0, 1})*(p.Duration()-1)))
+		}
+		drifted := func(after time.Duration) time.Duration { return after * ppm / 1_000_000 }
+		lasts := there + serving + back
+		m := Measurement{
+			Header:    ntp.Header{Precision: theirs, RootDelay: ntp.ShortOf(600 * time.Microsecond), RootDispersion: ntp.ShortOf(dispersion)},
+			Precision: ours,
+			Sample: ntp.Sample{
+				Origin:      shown(utc-int64(there)+int64(local), ours),
+				Receive:     shown(utc+int64(wrong), theirs),
+				Transmit:    shown(utc+int64(serving+wrong), theirs),
+				Destination: shown(utc+int64(serving+back)+int64(local+drifted(lasts)), ours),
+			},
+		}
+		for _, after := range []time.Duration{0, lasts} { // T1 and T4
+			truth := -(local + drifted(after)) // UTC minus local
+			if miss := (m.Offset() - truth).Abs(); miss > m.ErrorBound() {
+				t.Fatalf("seed %d: there %v, serving %v, back %v, local %v at %v ppm, precisions %d and %d, server %v: offset %v misses the truth by %v, more than its bound of %v",
+					*seedFlag, there, serving, back, local, int64(ppm), ours, theirs, wrong, m.Offset(), miss, m.ErrorBound())
+			}
+		}
+		// And it is not padded: no more than its parts, and a unit of the wire each.
+		parts := (there+back)/2 + 300*time.Microsecond + dispersion + 2*(ours.Duration()+theirs.Duration()) + lasts*30/1_000_000
+		if most := parts + 100*time.Microsecond; m.ErrorBound() > most {
+			t.Fatalf("seed %d: there %v, serving %v, back %v, precisions %d and %d: the bound is %v, more than %v", *seedFlag, there, serving, back, ours, theirs, m.ErrorBound(), most)
+		}
+	}
+}
+
+// A path that is slow one way only, from a server that claims nothing for itself, uses the
+// half of the delay to the last nanosecond; the drift meanwhile comes on top.
+func TestMeasurementAsymmetric(t *testing.T) {
+	const utc = int64(1_795_000_000_000_000_000)
+	for _, ppm := range []int64{-15, 0, 15} {
+		for _, slow := range []time.Duration{time.Second, 10 * time.Second} {
+			drift := slow * time.Duration(ppm) / 1_000_000
+			at := func(d time.Duration) ntp.Timestamp { return ntp.FromUnix(utc + int64(d)) }
+			m := Measurement{Header: ntp.Header{Precision: -30}, Precision: -30, Sample: ntp.Sample{Origin: at(0), Receive: at(slow), Transmit: at(slow), Destination: at(slow + drift)}}
+			if miss := (m.Offset() + drift).Abs(); miss > m.ErrorBound() {
+				t.Errorf("%v there at %d ppm: misses the truth at T4 by %v, more than its bound of %v", slow, ppm, miss, m.ErrorBound())
+			}
+			if miss := m.Offset().Abs(); miss > m.ErrorBound() {
+				t.Errorf("%v there at %d ppm: misses the truth at T1 by %v, more than its bound of %v", slow, ppm, miss, m.ErrorBound())
 			}
 		}
 	}
@@ -392,6 +432,7 @@ func TestResolve(t *testing.T) {
 		"[2001:db8::7]":      "[2001:db8::7]:123",
 		"fe80::1%lo":         "[fe80::1%lo]:123",
 		"192.0.2.7:ntp":      "192.0.2.7:123",
+		"192.0.2.7:65535":    "192.0.2.7:65535",
 	} {
 		got, err := Resolve(context.Background(), host)
 		if err != nil || len(got) != 1 || got[0].String() != want {
@@ -399,18 +440,22 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	for host, words := range map[string]string{
-		"":                    "look up",
-		"192.0.2.7:":          "port 0",
-		"192.0.2.7:0":         "port 0",
-		"192.0.2.7:x-no-port": `"192.0.2.7:x-no-port"`,
-		"192.0.2.7:65536":     `"192.0.2.7:65536"`,
-		"-.invalid":           `"-.invalid"`,
+		"":                 "look up",
+		"192.0.2.7:":       `port ""`,
+		"192.0.2.7:0":      `port "0"`,
+		"192.0.2.7:-1":     `port "-1"`,
+		"192.0.2.7:domain": `port "domain"`,
+		"192.0.2.7:65536":  `port "65536"`,
+		"-.invalid":        `"-.invalid"`,
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		got, err := Resolve(ctx, host)
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%q: got %v, %v; want an error that says %s", host, got, err, words)
+		}
+		if _, _, err := ParseHost(host); (err != nil) != strings.HasPrefix(words, "port") {
+			t.Errorf("%q: read with %v", host, err)
 		}
 	}
 	got, err := Resolve(context.Background(), "localhost:1123")
