@@ -313,18 +313,18 @@ func TestH5(t *testing.T) {
 
 // TestH8: a refused remote timestamp changes nothing.
 func TestH8(t *testing.T) {
-	c, w := newClock(t, Options{Ceiling: FromUnix(noon) + Timestamp(time.Minute)})
-	mustNow(t, c)
+	far, _ := newClock(t, Options{Ceiling: FromUnix(noon) + Timestamp(time.Minute)})
+	mustNow(t, far)
 	year := Timestamp(365 * 24 * time.Hour)
 	for _, remote := range []Timestamp{FromUnix(noon) + year, FromUnix(noon) + Timestamp(time.Second) + 1, 1 << 63, Max - 1, Max} {
-		before := c.Last()
-		refused(t, c, ErrLead, func() (Timestamp, error) { return c.Observe(remote) })
-		if got := mustNow(t, c); got != before+1 {
+		before := far.Last()
+		refused(t, far, ErrLead, func() (Timestamp, error) { return far.Observe(remote) })
+		if got := mustNow(t, far); got != before+1 {
 			t.Errorf("Now after the refused %v = %v, want %v", remote, got, before+1)
 		}
 	}
 	// Within max lead and beyond the ceiling: the same.
-	c, w = newClock(t, Options{Ceiling: FromUnix(noon) + 2048})
+	c, w := newClock(t, Options{Ceiling: FromUnix(noon) + 2048})
 	first := mustNow(t, c)
 	refused(t, c, ErrCeiling, func() (Timestamp, error) { return c.Observe(FromUnix(noon) + 4096) })
 	if got := mustNow(t, c); got != first+1 {

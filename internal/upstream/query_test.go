@@ -90,14 +90,15 @@ func exchange(t *testing.T, server netip.AddrPort, d time.Duration) (Measurement
 func TestExchange(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1", "::1"} {
 		t.Run(addr, func(t *testing.T) {
-			var want ntp.Header
+			said := make(chan ntp.Header, 1)
 			server := fake(t, addr, func(request ntp.Header, now ntp.Timestamp) [][]byte {
-				want = right(request, now)
-				want.Transmit = ntp.FromUnix(time.Now().UnixNano())
-				if want.Transmit == want.Receive {
-					want.Transmit++
+				reply := right(request, now)
+				reply.Transmit = ntp.FromUnix(time.Now().UnixNano())
+				if reply.Transmit == reply.Receive {
+					reply.Transmit++
 				}
-				return [][]byte{want.Append(nil)}
+				said <- reply
+				return [][]byte{reply.Append(nil)}
 			})
 			before := ntp.FromUnix(time.Now().UnixNano())
 			m, err := exchange(t, server, patience)
@@ -105,6 +106,7 @@ func TestExchange(t *testing.T) {
 			if err != nil || m.Fault != nil {
 				t.Fatal(err, m.Fault)
 			}
+			want := <-said
 			if m.Server != server || m.Header != want {
 				t.Errorf("got %v: %+v\nwant %v: %+v", m.Server, m.Header, server, want)
 			}
@@ -157,8 +159,9 @@ func TestExchangeStamped(t *testing.T) {
 func TestExchangeTellsNoTime(t *testing.T) {
 	seen := map[ntp.Timestamp]bool{}
 	for range 8 {
+		cookies := make(chan ntp.Timestamp, 1)
 		server := fake(t, "127.0.0.1", func(request ntp.Header, now ntp.Timestamp) [][]byte {
-			seen[request.Transmit] = true
+			cookies <- request.Transmit
 			bare := ntp.Header{Version: 4, Mode: ntp.ModeClient, Transmit: request.Transmit}
 			if request.Transmit.Sub(now).Abs() < time.Minute || request != bare {
 				t.Errorf("asked with %+v", request)
@@ -168,6 +171,7 @@ func TestExchangeTellsNoTime(t *testing.T) {
 		if _, err := exchange(t, server, patience); err != nil {
 			t.Fatal(err)
 		}
+		seen[<-cookies] = true
 	}
 	if len(seen) != 8 {
 		t.Errorf("%d different cookies in 8 requests", len(seen))
@@ -206,14 +210,15 @@ func TestExchangePassesOver(t *testing.T) {
 		"longer than we take": func(h *ntp.Header) []byte { h.Origin++; return append(h.Append(nil), make([]byte, 3000)...) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			var want ntp.Header
+			said := make(chan ntp.Header, 1)
 			server := fake(t, "127.0.0.1", func(request ntp.Header, now ntp.Timestamp) [][]byte {
-				want = right(request, now)
-				bad := want
-				return [][]byte{change(&bad), change(&bad), want.Append(nil)}
+				good := right(request, now)
+				bad := good
+				said <- good
+				return [][]byte{change(&bad), change(&bad), good.Append(nil)}
 			})
 			m, err := exchange(t, server, patience)
-			if err != nil || m.Fault != nil || m.Header != want {
+			if want := <-said; err != nil || m.Fault != nil || m.Header != want {
 				t.Errorf("got %+v, %v; want %+v", m, err, want)
 			}
 		})
@@ -245,18 +250,19 @@ func TestExchangeFaults(t *testing.T) {
 		"set after reply": {func(h *ntp.Header) { h.Reference += 1 << 32 }, ntp.ErrReference},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var said ntp.Header
+			said := make(chan ntp.Header, 1)
 			server := fake(t, "127.0.0.1", func(request ntp.Header, now ntp.Timestamp) [][]byte {
-				said = right(request, now)
-				c.change(&said)
-				return [][]byte{said.Append(nil)}
+				reply := right(request, now)
+				c.change(&reply)
+				said <- reply
+				return [][]byte{reply.Append(nil)}
 			})
 			m, err := exchange(t, server, patience)
 			if err != nil || !errors.Is(m.Fault, c.want) {
 				t.Errorf("got %v, fault %v; want the fault %v", err, m.Fault, c.want)
 			}
-			if m.Header != said || m.Server != server {
-				t.Errorf("got %v: %+v\nwant %v: %+v", m.Server, m.Header, server, said)
+			if want := <-said; m.Header != want || m.Server != server {
+				t.Errorf("got %v: %+v\nwant %v: %+v", m.Server, m.Header, server, want)
 			}
 		})
 	}
