@@ -19,9 +19,9 @@ import (
 	"strings"
 )
 
-// tool is a program that the tests need, from a package without any service.
+// tool is a program or file that the tests need, from a package without any service.
 type tool struct {
-	path     string // or a name to look for in PATH
+	path     string // a file, or a name to look for in PATH
 	packages []string
 	use      string
 }
@@ -32,6 +32,7 @@ func tools() []tool {
 		{"unshare", []string{"util-linux"}, "network namespaces"},
 		{"curl", []string{"curl"}, "the README's tour"},
 		{"/usr/bin/python3", []string{"python3"}, "ntpdig"},
+		{"/etc/services", []string{"netbase"}, "rdate"},
 		{"gcc", []string{"gcc", "libc6-dev"}, "the race detector"},
 	}
 }
@@ -108,7 +109,10 @@ func leftOut(lacking []tool, broken error) error {
 func missingTools() []tool {
 	var missing []tool
 	for _, t := range tools() {
-		_, err := exec.LookPath(t.path)
+		_, err := os.Stat(t.path)
+		if !filepath.IsAbs(t.path) {
+			_, err = exec.LookPath(t.path)
+		}
 		if err != nil {
 			missing = append(missing, t)
 		}

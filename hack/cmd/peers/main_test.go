@@ -27,7 +27,7 @@ func TestNeeded(t *testing.T) {
 }
 
 func TestLeftOutSaysWhat(t *testing.T) {
-	got := leftOut(tools()[4:], nil).Error()
+	got := leftOut(tools()[5:], nil).Error()
 	want := "these can be had by root on Debian only, so what needs them is left out: gcc and libc6-dev (for the race detector)"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
