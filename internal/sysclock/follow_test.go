@@ -1,11 +1,9 @@
 package sysclock
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -17,6 +15,7 @@ import (
 )
 
 // believed and refused check the whole of a judgement but for its figures.
+
 func believed(t *testing.T, s *clock.Snapshot, source string) {
 	t.Helper()
 	if s.State != clock.Synchronised || s.Source != source || !s.Claims() || !s.Serves() {
@@ -150,184 +149,26 @@ func TestFollowRefusesChronyd(t *testing.T) {
 	}
 }
 
-func TestFollowExternalStep(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		age    time.Duration // of chronyd's update, when the clock is set
-		jump   time.Duration
-		unseen bool // chronyd made that update after the last poll
-	}{
-		{"an hour forward", 10 * time.Second, time.Hour, false},
-		{"an hour back", 10 * time.Second, -time.Hour, false},
-		{"a little forward", 10 * time.Second, 300 * time.Millisecond, false},
-		{"a little back", 10 * time.Second, -300 * time.Millisecond, false},
-		// chronyd's old update looks as if it had made the step, or came after it.
-		{"just after an update", time.Second, 300 * time.Millisecond, false},
-		{"back, just after an update", time.Second, -4 * time.Second, false},
-		{"back, past an update", 8 * time.Second, -8 * time.Second, false},
-		{"after an update that nobody saw", 8 * time.Second, 300 * time.Millisecond, true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			b := newBench()
-			if !test.unseen {
-				b.chronyd.tracking.Reference = b.system.reading.Unix - int64(test.age)
-			}
-			believed(t, b.poll(), "chronyd")
-			if test.unseen {
-				b.system.pass(time.Minute)
-				b.chronyd.tracking.Reference = b.system.reading.Unix - int64(test.age)
-			}
-			b.system.step(test.jump)
-			for _, wait := range []time.Duration{0, time.Second, 5 * time.Second, time.Minute, time.Hour, 2 * time.Hour} {
-				b.system.pass(wait)
-				// What compensation for temperature does to the time of an update.
-				b.chronyd.tracking.Reference += 100
-				s := b.poll()
-				refused(t, s, clock.RefIDStep(), anotherHand)
-				if s.Steps != 1 {
-					t.Errorf("%v after the step: %d steps counted, want 1", wait, s.Steps)
-				}
-			}
-			b.update()
-			believed(t, b.poll(), "chronyd")
-			b.system.pass(10 * time.Second)
-			believed(t, b.poll(), "chronyd")
-		})
-	}
-}
-
 // Two steps without an update between them need one update after both.
-func TestFollowStepsTwice(t *testing.T) {
-	b := newBench()
-	b.poll()
-	for range 2 {
-		b.system.pass(time.Second)
-		b.system.step(time.Second)
-		refused(t, b.poll(), clock.RefIDStep(), anotherHand)
-	}
-	b.system.step(-2 * time.Second) // and back: the old update fits the clock again, but who knows that
-	s := b.poll()
-	refused(t, s, clock.RefIDStep(), anotherHand)
-	if s.Steps != 3 {
-		t.Errorf("%d steps counted, want 3", s.Steps)
-	}
-	b.update()
-	believed(t, b.poll(), "chronyd")
-}
 
 // A step that came before the first look cannot be seen, but a reference in the future is.
-func TestFollowStepBeforeStart(t *testing.T) {
-	b := newBench()
-	b.system.step(-time.Hour)
-	refused(t, b.poll(), clock.RefIDInit(), anotherHand)
-	for _, forward := range []time.Duration{5 * time.Minute, time.Hour, 9 * 365 * 24 * time.Hour} {
-		b := newBench()
-		b.system.step(forward)
-		refused(t, b.poll(), clock.RefIDInit(), "set forward before this process started")
-		b.update()
-		believed(t, b.poll(), "chronyd")
-	}
-}
 
 // The first correction of a hardware clock that stands in 2035 comes between the look at the
+
 // clocks and the answer of chronyd, or of the kernel, who know of it already.
-func TestFollowStepDuringPoll(t *testing.T) {
-	for _, jump := range []time.Duration{9 * 365 * 24 * time.Hour, 2 * time.Minute, 2 * time.Second, StepMin} {
-		b := newBench()
-		b.system.step(jump)
-		b.chronyd.during = func() { b.system.step(-jump); b.chronyd.during = nil }
-		b.chronyd.tracking.Reference = b.system.reading.Unix - int64(jump) - 1
-		refused(t, b.poll(), clock.RefIDInit(), "set while it was being looked at")
-		b.system.pass(time.Second)
-		b.update()
-		s := b.poll()
-		believed(t, s, "chronyd")
-		if s.Steps != 1 {
-			t.Errorf("%d steps counted, want 1", s.Steps)
-		}
-	}
-}
 
 // A step that is too small to be measured counts when the system reports it.
-func TestFollowReportedStep(t *testing.T) {
-	b := newBench()
-	believed(t, b.poll(), "chronyd")
-	b.system.pass(time.Second)
-	b.system.step(900 * time.Microsecond)
-	s := b.follow.Poll(context.Background(), true)
-	refused(t, s, clock.RefIDStep(), anotherHand)
-	if s.Steps != 1 {
-		t.Errorf("%d steps counted, want 1", s.Steps)
-	}
-	b.system.pass(time.Second)
-	refused(t, b.poll(), clock.RefIDStep(), anotherHand)
-	b.update()
-	believed(t, b.poll(), "chronyd")
-	b.system.suspend(time.Hour) // which the system reports too
-	if s := b.follow.Poll(context.Background(), true); s.Steps != 1 {
-		t.Errorf("a suspend counts as a step")
-	}
-}
 
 // chronyd dies with a correction half done: the kernel, which knows only the root distance,
+
 // must not claim more than chronyd did, until somebody tells it anew.
-func TestFollowAfterChronyd(t *testing.T) {
-	b := newBench()
-	b.chronyd.tracking.Correction = 300 * time.Millisecond
-	before := b.poll()
-	believed(t, before, "chronyd")
-	b.chronyd.err = ErrNoChronyd
-	b.system.pass(10 * time.Second)
-	b.system.kernel.MaxError += 5 * time.Millisecond
-	s := b.poll()
-	if want := before.ErrorBound(before.Mono()) + 5*time.Millisecond; s.State != clock.Holdover || s.ErrorBound(s.Mono()) != want {
-		t.Errorf("%v within %v, want holdover within %v", s.State, s.ErrorBound(s.Mono()), want)
-	}
-	b.system.kernel.MaxError = 20 * time.Second // more than chronyd's word
-	b.settings.ErrorLimit = time.Minute
-	b.follow.Set(b.settings)
-	if s := b.poll(); s.ErrorBound(s.Mono()) != 20*time.Second {
-		t.Errorf("within %v, want the kernel's own bound", s.ErrorBound(s.Mono()))
-	}
-	b.system.kernel.MaxError = time.Millisecond // somebody else steers now
-	s = b.poll()
-	believed(t, s, "kernel")
-	if s.ErrorBound(s.Mono()) != time.Millisecond {
-		t.Errorf("within %v, want the kernel's own bound", s.ErrorBound(s.Mono()))
-	}
-	b.system.kernel.FrequencyPPM = 83_333 // a slew that was left running
-	refused(t, b.poll(), clock.RefIDStep(), "slewed by 83333 ppm")
-	b.system.kernel.FrequencyPPM, b.system.kernel.Residual = -500, -30*time.Millisecond
-	if s := b.poll(); s.ErrorBound(s.Mono()) != 31*time.Millisecond {
-		t.Errorf("within %v, want what is left to correct and maxerror", s.ErrorBound(s.Mono()))
-	}
-}
 
 // A kernel whose machine has slept before this process started, or that was told of its
+
 // error before it was looked at.
-func TestFollowKernelBefore(t *testing.T) {
-	b := newBench(withoutChronyd)
-	b.system.reading.Asleep = time.Hour
-	refused(t, b.poll(), clock.RefIDInit(), "slept")
-	b.system.kernel.MaxError -= time.Microsecond
-	b.system.pass(time.Second)
-	told := b.system.reading.Unix
-	s := b.poll()
-	believed(t, s, "kernel")
-	b.system.pass(time.Minute)
-	b.system.kernel.MaxError += 30 * time.Millisecond
-	if s = b.poll(); s.Reference != told {
-		t.Errorf("told at %d, want %d", s.Reference, told)
-	}
-	b.system.kernel.Synchronised = false
-	b.poll()
-	b.system.kernel.Synchronised = true
-	if s = b.poll(); s.Reference != b.system.reading.Unix {
-		t.Errorf("told anew at %d, want %d", s.Reference, b.system.reading.Unix)
-	}
-}
 
 // A reference that a pending correction puts after the clock would be refused by clients.
+
 func TestFollowReferenceAhead(t *testing.T) {
 	b := newBench()
 	b.chronyd.tracking.Correction = 500 * time.Millisecond
@@ -339,145 +180,7 @@ func TestFollowReferenceAhead(t *testing.T) {
 	}
 }
 
-func TestFollowMakestep(t *testing.T) {
-	for _, jump := range []time.Duration{time.Hour, -time.Hour, 300 * time.Millisecond, -300 * time.Millisecond} {
-		t.Run(fmt.Sprint(jump), func(t *testing.T) {
-			b := newBench()
-			was := b.chronyd.tracking
-			b.chronyd.tracking = Tracking{Leap: clock.LeapUnknown} // it has not heard its sources yet
-			refused(t, b.poll(), clock.RefIDInit(), "not synchronised")
-			b.system.pass(time.Second)
-			b.system.step(jump)
-			b.chronyd.tracking = was
-			b.chronyd.tracking.Correction = 0                                            // all of it was in the step
-			b.chronyd.tracking.Reference = b.system.reading.Unix - int64(referenceSlack) // the sample that made it
-			s := b.poll()
-			believed(t, s, "chronyd")
-			if s.Steps != 1 {
-				t.Errorf("%d steps counted, want 1", s.Steps)
-			}
-			b.system.pass(time.Minute)
-			believed(t, b.poll(), "chronyd")
-		})
-	}
-}
-
-func TestFollowCountsSteps(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		jump time.Duration
-		want uint64
-	}{
-		{"none", 0, 0},
-		{"just below", time.Millisecond - 1, 0},
-		{"just below, back", -time.Millisecond + 1, 0},
-		{"threshold", time.Millisecond, 1},
-		{"threshold, back", -time.Millisecond, 1},
-		{"a year", 365 * 24 * time.Hour, 1},
-		{"a year back", -365 * 24 * time.Hour, 1},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			b := newBench()
-			if s := b.poll(); s.Steps != 0 {
-				t.Fatalf("%d steps before any", s.Steps)
-			}
-			b.system.pass(time.Second)
-			b.system.step(test.jump)
-			if s := b.poll(); s.Steps != test.want {
-				t.Errorf("%d steps, want %d", s.Steps, test.want)
-			}
-			b.system.pass(time.Second)
-			if s := b.poll(); s.Steps != test.want {
-				t.Errorf("%d steps a second later, want %d", s.Steps, test.want)
-			}
-		})
-	}
-	t.Run("jitter of the reader", func(t *testing.T) {
-		const seed = 42
-		random := rand.New(rand.NewPCG(seed, 0))
-		b := newBench()
-		start := b.system.reading.Unix
-		for i := range 10_000 {
-			b.system.reading.Mono += time.Second
-			b.system.reading.Unix = start + int64(i+1)*int64(time.Second) + random.Int64N(int64(StepMin)) - int64(StepMin)/2
-			if s := b.poll(); s.Steps != 0 {
-				t.Fatalf("seed %d: %d steps counted after %d readings", seed, s.Steps, i+1)
-			}
-		}
-	})
-}
-
 // A suspend is no step, whatever the wall clock does meanwhile.
-func TestFollowSuspendIsNoStep(t *testing.T) {
-	b := newBench()
-	b.poll()
-	b.system.suspend(8 * time.Hour)
-	s := b.poll()
-	if s.Steps != 0 || s.Asleep != 8*time.Hour {
-		t.Errorf("%d steps and %v asleep, want 0 and 8h", s.Steps, s.Asleep)
-	}
-	b.system.suspend(time.Hour)
-	b.system.step(time.Second) // by a hypervisor, say
-	if s := b.poll(); s.Steps != 1 {
-		t.Errorf("%d steps, want 1", s.Steps)
-	}
-}
-
-func TestFollowSuspendChronyd(t *testing.T) {
-	for _, slept := range []time.Duration{8 * time.Hour, time.Second} {
-		t.Run(fmt.Sprint(slept), func(t *testing.T) {
-			b := newBench()
-			b.chronyd.tracking.Reference = b.system.reading.Unix - int64(time.Second)
-			believed(t, b.poll(), "chronyd")
-			b.system.suspend(slept)
-			for range 3 {
-				refused(t, b.poll(), clock.RefIDStep(), anotherHand)
-				b.system.pass(time.Minute)
-			}
-			b.update()
-			believed(t, b.poll(), "chronyd")
-		})
-	}
-}
-
-func TestFollowSuspendKernel(t *testing.T) {
-	type look struct {
-		synchronised bool
-		maxError     time.Duration
-		believed     bool
-	}
-	const us = time.Microsecond
-	for name, looks := range map[string][]look{
-		"rewritten":                     {{true, 3210 * us, false}, {true, 3710 * us, false}, {true, 3209 * us, true}, {true, 3709 * us, true}, {true, 9999 * us, true}},
-		"rewritten to more than before": {{true, 3210 * us, false}, {true, 63210 * us, false}, {true, 5001 * us, true}},
-		"the same":                      {{true, 3210 * us, false}, {true, 3210 * us, false}},
-		"cleared and asserted again":    {{true, 3210 * us, false}, {false, 0, false}, {true, 9999 * us, true}},
-		"cleared meanwhile":             {{false, 16 * time.Second, false}, {true, 3210 * us, true}},
-		"nothing measured before":       {{true, 0, false}, {true, 3210 * us, true}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(withoutChronyd)
-			believed(t, b.poll(), "kernel")
-			b.system.suspend(8 * time.Hour)
-			for i, look := range looks {
-				b.system.kernel.Synchronised, b.system.kernel.MaxError = look.synchronised, look.maxError
-				s := b.poll()
-				switch {
-				case look.believed:
-					believed(t, s, "kernel")
-				case look.synchronised && look.maxError > 0:
-					refused(t, s, clock.RefIDStep(), "the machine slept")
-				default:
-					refused(t, s, clock.RefIDStep(), "")
-				}
-				if t.Failed() {
-					t.Fatalf("at look %d", i)
-				}
-				b.system.pass(time.Second)
-			}
-		})
-	}
-}
 
 func TestFollowHoldover(t *testing.T) {
 	for _, test := range []struct{ interval, silence time.Duration }{
@@ -510,82 +213,13 @@ func TestFollowHoldover(t *testing.T) {
 }
 
 // A chronyd that is synchronised and yet made no update proves nothing to who has just
+
 // started.
+
 func TestFollowNeverUpdated(t *testing.T) {
 	b := newBench()
 	b.chronyd.tracking.Reference = 0
 	refused(t, b.poll(), clock.RefIDInit(), "set forward before this process started")
-}
-
-func TestFollowKernel(t *testing.T) {
-	b := newBench(withoutChronyd)
-	want := clock.Judgement{
-		State:          clock.Synchronised,
-		Reason:         "the kernel was told that the clock is synchronised to within 3.21ms",
-		Source:         "kernel",
-		Stratum:        10,
-		RefID:          [4]byte{127, 127, 1, 0},
-		Reference:      b.system.reading.Unix,
-		RootDispersion: 3210 * time.Microsecond,
-		GrowthPPM:      500,
-		FrequencyPPM:   12.5,
-	}
-	s := b.poll()
-	if diff := cmp.Diff(want, s.Judgement); diff != "" {
-		t.Errorf("judgement differs (-want +got):\n%s", diff)
-	}
-	if bound := s.ErrorBound(s.Mono()); bound != 3210*time.Microsecond {
-		t.Errorf("error bound %v, want maxerror", bound)
-	}
-	for _, leap := range []clock.Leap{clock.LeapInsert, clock.LeapDelete} {
-		b.system.kernel.Leap = leap
-		if s := b.poll(); s.Leap != leap {
-			t.Errorf("leap %d, want %d", s.Leap, leap)
-		}
-	}
-}
-
-func TestFollowRefusesKernel(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		change func(*fakeSystem)
-		reason string
-	}{
-		{"not synchronised", func(s *fakeSystem) { s.kernel.Synchronised = false }, "nobody vouches for the system clock; the kernel says that it is not synchronised"},
-		{"an error of zero", func(s *fakeSystem) { s.kernel.MaxError = 0 }, "error of zero"},
-		{"a negative error", func(s *fakeSystem) { s.kernel.MaxError = -1 }, "error of zero"},
-		{"not told", func(s *fakeSystem) { s.kernelErr = ErrUnsupported }, ErrUnsupported.Error()},
-		{"an error over the limit", func(s *fakeSystem) { s.kernel.MaxError = time.Second + 1 }, "exceeds the limit of 1s"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			b := newBench(withoutChronyd)
-			test.change(b.system)
-			refused(t, b.poll(), clock.RefIDInit(), test.reason)
-		})
-	}
-}
-
-func TestFollowWithoutChronyd(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		err    error
-		reason string // what the judgement has to say of chronyd
-	}{
-		{"none", fmt.Errorf("%w at /run/x", ErrNoChronyd), ""},
-		{"one that cannot be asked", errors.New("permission denied"), "chronyd cannot be asked (permission denied)"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			b := newBench()
-			b.chronyd.err = test.err
-			s := b.poll()
-			believed(t, s, "kernel")
-			if got := strings.Contains(s.Reason, "chronyd"); got != (test.reason != "") || !strings.Contains(s.Reason, test.reason) {
-				t.Errorf("the reason is %q, want it to say %q", s.Reason, test.reason)
-			}
-			b.system.kernel.Synchronised = false
-			refused(t, b.poll(), clock.RefIDStep(), test.reason)
-		})
-	}
 }
 
 func TestFollowErrorLimit(t *testing.T) {
@@ -606,6 +240,7 @@ func TestFollowLimitSaturates(t *testing.T) {
 }
 
 // INIT before the first synchronisation, STEP after it.
+
 func TestFollowInitAndStep(t *testing.T) {
 	b := newBench()
 	b.chronyd.tracking.Leap = clock.LeapUnknown
@@ -644,26 +279,11 @@ func TestFollowLocalStratum(t *testing.T) {
 }
 
 // WatchSteps is how a driver of Poll hears of a step; here its part is played by hand.
-func TestFollowAfterWatchSteps(t *testing.T) {
-	b := newBench()
-	believed(t, b.poll(), "chronyd")
-	var after *clock.Snapshot
-	done := make(chan error)
-	go func() {
-		done <- b.system.WatchSteps(t.Context(), func() { after = b.poll() })
-	}()
-	stepped := <-b.system.stepped
-	b.system.step(time.Hour)
-	stepped()
-	refused(t, after, clock.RefIDStep(), anotherHand)
-	if after.Time.To-int64(after.Mono()) != 1_795_003_600_000_000_000-int64(1000*time.Second) {
-		t.Errorf("the snapshot does not follow the step: %+v", after.Time)
-	}
-	t.Cleanup(func() { <-done }) // after the test's context has ended
-}
 
 // A chronyd that is too busy to answer once or twice does not unsynchronise the clock; one
+
 // that stays silent does, and so does a step during the silence.
+
 func TestFollowHoldsTheLastAnswer(t *testing.T) {
 	b := newBench()
 	b.system.kernel.Synchronised = false
@@ -686,6 +306,7 @@ func TestFollowHoldsTheLastAnswer(t *testing.T) {
 }
 
 // Under chronyd -x nobody applies the correction, and it grows from poll to poll.
+
 func TestFollowDrift(t *testing.T) {
 	b := newBench()
 	believed(t, b.poll(), "chronyd")
