@@ -33,6 +33,12 @@ func engineOptions(fs vfs.FS, fence *fence, log *slog.Logger) *pebble.Options {
 				fence.raise(fmt.Errorf("damaged file %s: %w", info.Path, info.Details))
 				park() // Pebble would run into it again at once, and for ever
 			},
+			// A flush or a compaction that fails is tried again at once and for ever, on a
+			// full disk with all of a core, and Open waits for it.
+			BackgroundError: func(err error) {
+				fence.raise(fmt.Errorf("background work of the database: %w", err))
+				park()
+			},
 		},
 		CacheSize:        cacheLenBytes,
 		MemTableSize:     memTableLenBytes,
@@ -46,7 +52,7 @@ func engineOptions(fs vfs.FS, fence *fence, log *slog.Logger) *pebble.Options {
 // createEngine makes the database in dir with its first records and closes it again.
 func createEngine(fs vfs.FS, dir string, r formatRecord, log *slog.Logger) error {
 	fence := newFence(nil)
-	return fence.guard(func() error {
+	err := fence.guard(func() error {
 		o := engineOptions(fs, fence, log)
 		o.ErrorIfNotExists, o.ErrorIfExists = false, true
 		db, err := pebble.Open(dir, o)
@@ -67,6 +73,10 @@ func createEngine(fs vfs.FS, dir string, r formatRecord, log *slog.Logger) error
 		}
 		return nil
 	})
+	if fence.err() != nil {
+		return fence.cause // nothing was acknowledged: it is no fence to the caller
+	}
+	return err
 }
 
 // records are what Open reads from the database before it trusts it.

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -177,6 +179,62 @@ func TestFenceFlush(t *testing.T) {
 			t.Errorf("close: %v", err)
 		}
 	})
+}
+
+// full fails as a full disk does: no table can be written, while the log has room left.
+type full struct{ vfs.FS }
+
+func (f full) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasSuffix(name, ".sst") {
+		return nil, &os.PathError{Op: "create", Path: name, Err: syscall.ENOSPC}
+	}
+	return f.FS.Create(name, c)
+}
+
+// TestFullDisk: a disk that is full when a table is to be written, at the start and later,
+// fences the store with the reason instead of keeping Pebble busy for ever; what was
+// acknowledged is there when space has been freed.
+func TestFullDisk(t *testing.T) {
+	disk := vfs.NewMem()
+	within(t, "a new store", func() {
+		_, err := Open("new", Options{fs: full{vfs.NewMem()}})
+		if !errors.Is(err, ErrUnwritable) || !strings.Contains(err.Error(), "free some space") || errors.Is(err, ErrFenced) {
+			t.Errorf("open a new store: %v", err)
+		}
+	})
+	s, err := Open("data", Options{fs: disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Save(c.Epoch, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "an old store", func() { // its log is replayed, and flushed
+		if _, err := Open("data", Options{fs: full{disk}}); !errors.Is(err, ErrFenced) || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("open on a full disk: %v", err)
+		}
+	})
+	after := vfs.NewMem() // the fenced store keeps its lock until the process ends
+	if ok, err := vfs.Clone(disk, after, "data", "data"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	s, err = Open("data", Options{fs: after})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.Load(); err != nil || c.Ceiling != 4096 {
+		t.Errorf("after freeing space: %+v, %v", c, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestCreateFails fails every step of a creation in turn: Open returns an error and does

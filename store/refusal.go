@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 )
 
 // ErrRefused is what every refusal of Open wraps; the directory is then as it was.
@@ -74,6 +75,7 @@ const (
 		"(its ceiling is lost, so under the old number timestamps could repeat), or restore it from a backup " +
 		"(which may hold an old ceiling, so timestamps may repeat: have it observe the greatest one that was ever " +
 		"issued, with truechimer observe, before anything else asks it)"
+	remedyFull       = "free some space on that file system, 16 MiB at least, and start again"
 	remedyUnwritable = "choose a directory that this user may write, or create it and give it to this user"
 	remedyLocked     = "stop the other truechimer that has it open, or give this one a directory of its own"
 )
@@ -91,5 +93,9 @@ func damaged(dir, what string, cause error) error {
 }
 
 func unwritable(dir, what string, cause error) error {
-	return &refusal{dir, ErrUnwritable, what, remedyUnwritable, cause}
+	remedy := remedyUnwritable
+	if errors.Is(cause, syscall.ENOSPC) {
+		remedy = remedyFull
+	}
+	return &refusal{dir, ErrUnwritable, what, remedy, cause}
 }

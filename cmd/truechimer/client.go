@@ -89,6 +89,8 @@ func (c *client) failure(err error) error {
 		return errors.New("interrupted")
 	case call.Code() == connect.CodeUnavailable:
 		return exitError{exitUnreachable, fmt.Errorf("the server at %s went away: %s; look at its log", c.address, call.Message())}
+	case call.Code() == connect.CodeDeadlineExceeded:
+		return exitError{exitUnreachable, fmt.Errorf("the server at %s takes the call and does not answer: it may still be opening its data directory; look at its log", c.address)}
 	default:
 		return exitError{exitUnreachable, fmt.Errorf("what answers at %s is not truechimer: %s; %s", c.address, call.Message(), advice)}
 	}

@@ -33,12 +33,16 @@ NTP server answered, whether the node is ready, and its alarms.`,
 			}
 			ticker := time.NewTicker(watchInterval)
 			defer ticker.Stop()
-			for {
+			for shown := false; ; shown = true {
 				if c.terminal() {
 					fmt.Fprint(c.out, "\x1b[H\x1b[2J")
 				}
-				if err := c.printStatus(cmd.Context()); err != nil {
+				err := c.printStatus(cmd.Context())
+				if err != nil && !shown {
 					return err
+				}
+				if err != nil && cmd.Context().Err() == nil { // a restart is what one watches for
+					fmt.Fprintln(c.err, "truechimer:", err)
 				}
 				select {
 				case <-cmd.Context().Done():
@@ -135,7 +139,9 @@ func writeHLC(row func(name, format string, args ...any), h *rpc.Hlc, notReady [
 	} else {
 		row("", "last %s", hlc.Timestamp(h.Last))
 	}
-	row("", "ceiling %s", hlc.Timestamp(h.Ceiling))
+	if h.Ceiling != 0 {
+		row("", "ceiling %s", hlc.Timestamp(h.Ceiling))
+	}
 	if h.StartLeadNs > 0 {
 		row("", "started %v ahead, above all that was issued before", ns(h.StartLeadNs))
 	}

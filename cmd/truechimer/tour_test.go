@@ -120,11 +120,11 @@ func (u *tour) step(line string) {
 		if err := os.Symlink(self, filepath.Join(u.dir, "truechimer")); err != nil {
 			u.t.Fatal(err)
 		}
-	case line == "go run ./cmd/truechimer serve &" || line == "./truechimer serve &":
+	case line == "./truechimer serve &":
 		u.serve()
-	case line == "pkill -9 -x truechimer":
+	case line == "pkill -9 -n -x truechimer":
 		u.server.kill()
-	case line == "kill %1":
+	case line == "kill $!":
 		u.stop()
 	case word == "sleep": // serve has waited
 	case strings.HasPrefix(line, "./truechimer serve"):

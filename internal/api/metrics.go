@@ -47,7 +47,7 @@ func newNodeCollector(node Node) *nodeCollector {
 			gauge("alarms", "Alarms that stand now.", func(s *State) float64 { return float64(len(s.Alarms)) }),
 			gauge("clock_synchronised", "1 when synchronised.", func(s *State) float64 { return flag(s.Clock.State == clock.Synchronised) }),
 			gauge("clock_claims", "1 when an error bound can be claimed: synchronised or in holdover.", func(s *State) float64 { return flag(s.NoClaim == "") }),
-			gauge("clock_stratum", "Stratum; 16 when unsynchronised.", func(s *State) float64 { return float64(s.Clock.Stratum) }),
+			gauge("clock_stratum", "Stratum as it is served; 16 when no time is.", func(s *State) float64 { return float64(s.Clock.Stratum) }),
 			gauge("clock_error_bound_seconds", "Largest distance to UTC that can be claimed; +Inf when none can.", errorBound),
 			gauge("clock_root_delay_seconds", "Round trip to the reference clock.", func(s *State) float64 { return s.Clock.RootDelay.Seconds() }),
 			gauge("clock_root_dispersion_seconds", "Root dispersion now.", func(s *State) float64 { return s.Clock.RootDispersion(s.Mono).Seconds() }),

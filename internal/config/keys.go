@@ -38,7 +38,8 @@ func keys() []key {
 			field: text(func(c *Config) *string { return &c.Node.Name }, nameRange, nameFault),
 		}, {
 			section: "node", name: "number",
-			doc:   "Breaks ties between timestamps of different nodes: give each node its own.",
+			doc: "Breaks ties between timestamps of different nodes: give each node its own. " +
+				"A data directory keeps the number that it was created with.",
 			field: number(func(c *Config) *uint16 { return &c.Node.Number }, 0, numberMax),
 		}, {
 			section: "node", name: "data_dir",

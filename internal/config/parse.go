@@ -21,7 +21,7 @@ import (
 // not hide what else is wrong. The decoder has the last word about what the walk
 // does not look at.
 func Parse(name string, data []byte) (Config, error) {
-	r := reader{file: name, data: data, config: Default(), setOn: map[string]int{}, opened: map[string]int{}}
+	r := reader{file: name, data: data, config: Default(), setOn: map[string]int{}, faulty: map[string]bool{}, opened: map[string]int{}}
 	switch {
 	case len(data) > fileLenMax:
 		r.problem(0, "", "a configuration of more than %d bytes is not read", fileLenMax)
@@ -43,12 +43,13 @@ type reader struct {
 	config   Config
 	problems []Problem
 
-	lineStarts []int          // offset of each line
-	setOn      map[string]int // key → line that sets it
-	faulty     bool           // a value was wrong: cross-checks would mislead
-	opened     map[string]int // section → line of its header
-	section    []string       // of the header that was last read
-	lost       bool           // a header could not be read: its keys have no section
+	lineStarts []int           // offset of each line
+	setOn      map[string]int  // key → line that sets it
+	faulty     map[string]bool // keys whose value was wrong: cross-checks of them would mislead
+	unread     bool            // a part of the text could not be read: all of them might
+	opened     map[string]int  // section → line of its header
+	section    []string        // of the header that was last read
+	lost       bool            // a header could not be read: its keys have no section
 }
 
 func (r *reader) problem(line int, key, format string, args ...any) {
@@ -63,7 +64,7 @@ func (r *reader) read() {
 		}
 	}
 	r.walk()
-	if !r.faulty {
+	if !r.unread {
 		r.crossCheck()
 	}
 	if len(r.problems) > 0 {
@@ -103,7 +104,7 @@ func (r *reader) walk() {
 		line := r.line(offset)
 		if !stumbled {
 			r.problem(line, "", "this is not TOML: %v", err)
-			r.faulty = true
+			r.unread = true
 		}
 		stumbled = true
 		if r.lineStartsWith(line, '[') {
@@ -213,7 +214,7 @@ func (r *reader) keyValue(section []string, n *unstable.Node, start int) {
 	}
 	r.setOn[shown] = line
 	for _, f := range all[i].field.set(&r.config, r.value(n.Value(), line, start)) {
-		r.faulty = true
+		r.faulty[shown] = true
 		r.problem(max(f.line, line), shown, "%s", f.text)
 	}
 }
@@ -273,6 +274,9 @@ func kindOf(k unstable.Kind) kind {
 
 func (r *reader) crossCheck() {
 	for _, f := range crossChecks(&r.config) {
+		if slices.ContainsFunc(f.keys, func(k string) bool { return r.faulty[k] }) {
+			continue
+		}
 		key, line := f.keys[0], 0
 		for _, k := range f.keys {
 			if on := r.setOn[k]; on > line {
