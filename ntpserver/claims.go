@@ -14,8 +14,9 @@ import (
 //
 // The zero Claims is a clock that was never set.
 type Claims struct {
-	// Leap is the leap indicator: 0 none, 1 the last minute of this day has 61
-	// seconds, 2 it has 59, 3 unsynchronised.
+	// Leap is the leap indicator: 0 none, 1 the last minute of the month of At
+	// has 61 seconds, 2 it has 59, 3 unsynchronised. Clients hear 1 or 2 in the
+	// last day of that month only.
 	Leap uint8
 
 	// Stratum is the distance from a reference clock, 1 to 15. Anything else is

@@ -8,6 +8,9 @@ type Counts struct {
 	Unstamped     uint64           // requests without a kernel timestamp: the clock was read instead
 	SendErrors    uint64           // replies that the kernel refused or had no room for
 	ReceiveErrors uint64           // receives that failed
+	KernelDrops   uint64           // datagrams that the kernel dropped because they were not read in time
+	Departures    uint64           // transmit timestamps that the kernel gave, for interleaved mode
+	Unfollowed    uint64           // those that it did not give within a second
 }
 
 // counters are the counts of one worker. Only that worker writes them, so no
@@ -17,6 +20,9 @@ type counters struct {
 	unstamped     atomic.Uint64
 	sendErrors    atomic.Uint64
 	receiveErrors atomic.Uint64
+	kernelDrops   atomic.Uint64
+	departures    atomic.Uint64
+	unfollowed    atomic.Uint64
 
 	_ [cacheLineLen]byte // the next worker's counters are on another line
 }
@@ -34,4 +40,7 @@ func (c *counters) addTo(sum *Counts) {
 	sum.Unstamped += c.unstamped.Load()
 	sum.SendErrors += c.sendErrors.Load()
 	sum.ReceiveErrors += c.receiveErrors.Load()
+	sum.KernelDrops += c.kernelDrops.Load()
+	sum.Departures += c.departures.Load()
+	sum.Unfollowed += c.unfollowed.Load()
 }

@@ -2,7 +2,7 @@
 //
 // The program says what it knows by Claims; the server answers clients of NTP
 // versions 1 to 4 with exactly that, on IPv4 and IPv6, one worker per core.
-// Listen and Serve are the whole of it; a Responder alone answers datagrams that
+// Listen and Serve are the whole of it; a Responder, and Clients, alone answer datagrams that
 // the program moves itself.
 //
 // It promises:
@@ -14,6 +14,11 @@
 //   - The receive timestamp is the kernel's; it is never later than the
 //     transmit timestamp, whatever happens to the clock in between.
 //   - A reply leaves from the address that the request was sent to (on Linux).
+//   - Clients in interleaved mode hear when the last reply really left, by the
+//     kernel's stamp (on Linux); basic mode works for every client at any time.
+//   - Who may ask, and how often, is the Policy's to say. What is remembered of
+//     clients has a fixed size, whatever their number, and a flood under a
+//     client's address does not silence that client.
 //   - No datagram, whatever it holds, ends a worker or costs an allocation, and
 //     no flood of them a flood of log lines.
 //
@@ -25,5 +30,5 @@
 // their only source; so claim only what was measured, let the growth stand for the worst
 // oscillator, and claim nothing (stratum 0) once that is lost.
 //
-// Source: RFC 5905, RFC 7822.
+// Source: RFC 5905, RFC 7822, RFC 9769.
 package ntpserver

@@ -2,6 +2,7 @@ package ntpserver
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -52,13 +53,26 @@ func twin(c *Claims, req []byte, a Arrival, departure int64, random uint64) []by
 		reply.Reference = ntp.FromUnix(c.Reference)
 	}
 	arrived, departed := twinUTC(c, a.At), twinUTC(c, departure)
+	if !twinLastDay(c, arrived) && reply.Leap != 3 {
+		reply.Leap = 0
+	}
 	reply.RootDispersion = twinDispersion(c, dispersion, arrived)
-	reply.Receive = ntp.FromUnix(arrived).Randomize(precision, a.Random)
-	reply.Transmit = ntp.FromUnix(departed).Randomize(precision, random)
+	reply.Receive = ntp.FromUnix(arrived).Randomize(precision, a.Random) | 1
+	reply.Transmit = ntp.FromUnix(departed).Randomize(precision, random) &^ 1
 	if reply.Transmit.Sub(reply.Receive) < 0 {
-		reply.Transmit = reply.Receive
+		reply.Transmit = reply.Receive + 1
+	}
+	if reply.Transmit == 0 {
+		reply.Transmit = 2
 	}
 	return reply.Append(nil)
+}
+
+// twinLastDay reports whether an instant lies in the last day of the month in which the
+// claims were made.
+func twinLastDay(c *Claims, utc int64) bool {
+	made, now := time.Unix(0, c.At).UTC(), time.Unix(0, utc).UTC()
+	return now.AddDate(0, 0, 1).Day() == 1 && now.Month() == made.Month() && now.Year() == made.Year()
 }
 
 // twinUTC is the map, in rational numbers, rounded as FromKernel says.
@@ -319,22 +333,40 @@ func mapped() *Claims {
 	return c
 }
 
+// BenchmarkRespond answers and seals: alone, with all that Clients do for an address
+// that is limited and not refused, for so many that nothing is in a cache, and in
+// interleaved mode with what the kernel tells of every reply.
 func BenchmarkRespond(b *testing.B) {
+	limited := Policy{Rate: Rate{Interval: time.Nanosecond, Burst: burstMax}}
 	for _, v := range []struct {
-		name   string
-		claims *Claims
-		seal   bool
-	}{{"identity", honest(), false}, {"mapped", mapped(), false}, {"identity+seal", honest(), true}, {"mapped+seal", mapped(), true}} {
+		name      string
+		claims    *Claims
+		clients   *Clients
+		addresses uint32
+		follow    bool
+	}{
+		{"bare", honest(), nil, 1, false},
+		{"mapped", mapped(), nil, 1, false},
+		{"clients", honest(), newClients(b, 0, limited), 1, false},
+		{"1M addresses", honest(), newClients(b, 0, limited), 1_000_000, false},
+		{"interleaved", honest(), newClients(b, 0, limited), 1, true},
+	} {
 		b.Run(v.name, func(b *testing.B) {
 			b.ReportAllocs()
-			var r Responder
+			r := Responder{Clients: v.clients}
 			req, dst := plain(4, ntp.ModeClient), make([]byte, 48)
-			a := Arrival{From: client(), At: noon + 5*second, Random: 0x123456789abcdef}
-			for b.Loop() {
+			word := uint64(0x123456789abcdef)
+			var addr [4]byte
+			for i := int64(0); b.Loop(); i++ {
+				word = word*6364136223846793005 + 1442695040888963407
+				binary.BigEndian.PutUint32(addr[:], 0xc0000200+uint32(word>>40)%v.addresses)
+				a := Arrival{From: netip.AddrPortFrom(netip.AddrFrom4(addr), 41000), At: noon + 1000*i, Mono: 1000 * i, Random: word}
 				r.Use(v.claims)
 				n, _ := r.Respond(dst, req, a)
-				if v.seal {
-					r.Seal(dst[:n], a.At+1000, 0xfedcba987654321)
+				r.Seal(dst[:n], a.At+1000, word>>7)
+				if v.follow {
+					r.Departed(dst[:n], a.At+2000, word>>9)
+					binary.BigEndian.PutUint64(req[originOffset:], receiveOf(dst))
 				}
 			}
 		})

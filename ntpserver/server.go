@@ -36,6 +36,24 @@ type Options struct {
 	// function serves an unsynchronised clock.
 	Claims func() *Claims
 
+	// Policy says who may ask, and how often. SetPolicy changes it later.
+	Policy Policy
+
+	// BasicOnly turns interleaved mode off: no timestamps of clients are kept.
+	BasicOnly bool
+
+	// ClientsMax is how many addresses are remembered at least; 0 is 65,536,
+	// which takes some 10 MB once they have all asked. Those heard least
+	// recently make room.
+	ClientsMax int
+
+	// DSCP is the code point that replies carry, 0 to 63.
+	DSCP uint8
+
+	// Interface is the network interface that requests must arrive on and
+	// replies leave by; empty is any.
+	Interface string
+
 	// Logger is told of errors, at most one line in ten seconds from each
 	// worker; nil is silence.
 	Logger *slog.Logger
@@ -45,6 +63,7 @@ type Options struct {
 // called concurrently.
 type Server struct {
 	addrs   []netip.AddrPort
+	clients *Clients
 	workers []*worker
 	stop    chan struct{}
 	close   func() error
@@ -64,9 +83,16 @@ func Listen(o Options) (*Server, error) {
 	if perAddr == 0 {
 		perAddr = runtime.GOMAXPROCS(0)
 	}
+	clients, err := NewClients(o.ClientsMax, o.BasicOnly)
+	if err != nil {
+		return nil, err
+	}
+	if err := clients.SetPolicy(o.Policy); err != nil {
+		return nil, err
+	}
 	var sockets []netio.Socket
 	for _, addr := range o.Addrs {
-		group, err := netio.Listen(addr, perAddr)
+		group, err := netio.Listen(addr, perAddr, netio.Options{DSCP: o.DSCP, Interface: o.Interface})
 		if err != nil {
 			for _, s := range sockets {
 				_ = s.Close()
@@ -75,30 +101,33 @@ func Listen(o Options) (*Server, error) {
 		}
 		sockets = append(sockets, group...)
 	}
-	return newServer(o, sockets), nil
+	return newServer(o, clients, sockets), nil
 }
 
 // newServer returns a server over sockets, of which it becomes the owner.
-func newServer(o Options, sockets []netio.Socket) *Server {
+func newServer(o Options, clients *Clients, sockets []netio.Socket) *Server {
 	if o.Claims == nil {
 		o.Claims = func() *Claims { return nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{stop: make(chan struct{})}
+	s := &Server{clients: clients, stop: make(chan struct{})}
+	begun := time.Now()
 	for _, socket := range sockets {
 		addr := socket.LocalAddr()
 		if len(s.addrs) == 0 || s.addrs[len(s.addrs)-1] != addr {
 			s.addrs = append(s.addrs, addr)
 		}
 		s.workers = append(s.workers, &worker{
-			socket: socket,
-			claims: o.Claims,
-			now:    func() int64 { return time.Now().UnixNano() },
-			logger: o.Logger,
-			stop:   s.stop,
-			batch:  netio.NewBatch(),
+			socket:    socket,
+			claims:    o.Claims,
+			now:       func() int64 { return time.Now().UnixNano() },
+			mono:      func() int64 { return int64(time.Since(begun)) },
+			logger:    o.Logger,
+			stop:      s.stop,
+			batch:     netio.NewBatch(),
+			responder: Responder{Clients: clients},
 		})
 	}
 	s.close = sync.OnceValue(s.closeAll)
@@ -148,3 +177,11 @@ func (s *Server) Counts() Counts {
 	}
 	return sum
 }
+
+// SetPolicy changes who may ask and how often, from the next request on. What is
+// remembered of the clients stays. It fails, and changes nothing, where the policy
+// contradicts itself or is out of range.
+func (s *Server) SetPolicy(p Policy) error { return s.clients.SetPolicy(p) }
+
+// Clients returns the clients heard last, the latest first, at most n of them.
+func (s *Server) Clients(n int) []Client { return s.clients.List(n) }

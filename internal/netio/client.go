@@ -5,8 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"github.com/facebook/time/timestamp"
 )
 
 // Client is a connected UDP socket with a port of its own that the kernel chose: only
@@ -34,20 +32,6 @@ func Dial(server netip.AddrPort) (*Client, error) {
 	return &Client{conn: conn}, nil
 }
 
-// enableStamps has the kernel stamp what conn receives.
-func enableStamps(conn *net.UDPConn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var stampErr error
-	err = raw.Control(func(fd uintptr) { stampErr = timestamp.EnableSWTimestampsRx(int(fd)) })
-	if err != nil {
-		return err
-	}
-	return stampErr
-}
-
 // Send sends b and returns the clock as it was read just before, Unix nanoseconds.
 func (c *Client) Send(b []byte) (at int64, err error) {
 	at = time.Now().UnixNano()
@@ -65,8 +49,8 @@ func (c *Client) Receive(b []byte) (n int, at int64, stamped bool, err error) {
 	if err != nil {
 		return 0, 0, false, err
 	}
-	if stamp, err := timestamp.ReadRXTimestamp(c.oob[:], oobn); err == nil {
-		return n, stamp.UnixNano(), true, nil
+	if stamp, ok := readStamp(c.oob[:], oobn); ok {
+		return n, stamp, true, nil
 	}
 	return n, at, false, nil
 }

@@ -18,6 +18,9 @@ type Memory struct {
 	once    sync.Once
 	sent    []Datagram
 	refusal error
+	drops   uint32
+	depart  func(Datagram) (at int64, ok bool)
+	left    []Departure // not yet fetched
 }
 
 // Datagram is a datagram that left a Memory.
@@ -46,6 +49,22 @@ func (m *Memory) Refuse(err error) {
 	m.refusal = err
 }
 
+// Depart has every reply that is queued with stamp and flushed from now on reported
+// by Departures as having left at at(reply); not at all where that is not ok, nor
+// where at is nil.
+func (m *Memory) Depart(at func(Datagram) (at int64, ok bool)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.depart = at
+}
+
+// Drop has the next Receive tell that n more datagrams were dropped.
+func (m *Memory) Drop(n uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.drops += n
+}
+
 // Sent returns what was flushed so far.
 func (m *Memory) Sent() []Datagram {
 	m.mu.Lock()
@@ -69,6 +88,9 @@ func (m *Memory) Receive(b *Batch) (int, error) {
 			b.messages[i].Data = b.buffers[i][:copy(b.buffers[i][:], messages[i].Data)]
 			b.messages[i].Truncated = messages[i].Truncated || len(messages[i].Data) > DatagramMax
 		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		b.tellDrops(m.drops)
 		return n, nil
 	}
 }
@@ -84,9 +106,24 @@ func (m *Memory) Flush(b *Batch) (failed int, err error) {
 	}
 	for _, q := range queue {
 		data := append([]byte(nil), b.buffers[q.message][:q.lenBytes]...)
-		m.sent = append(m.sent, Datagram{To: b.messages[q.message].From, Data: data})
+		d := Datagram{To: b.messages[q.message].From, Data: data}
+		m.sent = append(m.sent, d)
+		if q.stamp && m.depart != nil {
+			if at, ok := m.depart(d); ok {
+				m.left = append(m.left, Departure{Data: data, At: at})
+			}
+		}
 	}
 	return 0, nil
+}
+
+// Departures implements Socket.
+func (m *Memory) Departures(b *Batch) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := copy(b.departures[:], m.left)
+	m.left = m.left[n:]
+	return n
 }
 
 // Close implements Socket.

@@ -1,28 +1,26 @@
 // Package netio moves UDP datagrams in batches, with the kernel's receive
-// timestamps, and sends every reply from the address that its request was sent to.
+// timestamps and, where they are asked for, its transmit timestamps, and sends every
+// reply from the address that its request was sent to.
 //
 // It promises that a batch costs no allocation, that a blocked Receive returns
 // when its socket is closed, that a descriptor is never closed under a call
-// that uses it, and that a datagram cut short is marked as such. On Linux it is
-// recvmmsg and sendmmsg over arrays laid out once; elsewhere it is a
-// net.UDPConn, one datagram at a time.
+// that uses it, that a datagram cut short is marked as such, and that what the
+// kernel had no room for is counted. On Linux it is recvmmsg and sendmmsg over arrays
+// laid out once; elsewhere it is a net.UDPConn, one datagram at a time.
 //
 // It assumes that the kernel stamps with CLOCK_REALTIME, the clock that
 // time.Now reads.
 //
+// Hazard: transmit timestamps that are asked for and not fetched by Departures
+// fill the receive buffer, until nothing is received any more.
+//
 // Hazard: elsewhere than on Linux there is no kernel timestamp (the arrival is
 // read after the receive and so is late by the time that the process took to
-// wake) and a wildcard address answers from the address that the routing table
-// prefers. Listen on named addresses there.
+// wake; departures and drops are never reported) and a wildcard address answers from
+// the address that the routing table prefers. Listen on named addresses there.
 package netio
 
-import (
-	"errors"
-	"fmt"
-	"net/netip"
-	"os"
-	"syscall"
-)
+import "net/netip"
 
 const (
 	// BatchMax is the largest number of datagrams that one Receive returns.
@@ -34,8 +32,8 @@ const (
 	DatagramMax = 2048
 )
 
-// Socket is one bound UDP socket. Receive and Flush belong to one goroutine;
-// Close and LocalAddr may be called from any.
+// Socket is one bound UDP socket. Receive, Flush and Departures belong to one
+// goroutine, and to one batch; Close and LocalAddr may be called from any.
 type Socket interface {
 	// Receive waits for at least one datagram, replaces the content of b by
 	// what has arrived and returns how many that is, 1 to BatchMax. It returns
@@ -48,6 +46,17 @@ type Socket interface {
 	// a departure time that is no longer true. It returns how many were not
 	// sent, and the last reason.
 	Flush(b *Batch) (failed int, err error)
+
+	// Departures replaces the departures of b by what the kernel has reported
+	// of replies that were queued with stamp, in the order in which they left, and
+	// returns how many that is. It never waits; it returns 0 when nothing more
+	// is there, and after Close. What has just been flushed is there at once
+	// on most machines, and a little later where a queue or the network card takes its
+	// time; a report may also never come.
+	//
+	// Call it until it returns 0, after every flush of such replies and before
+	// the next Receive: what is not fetched takes room of what is to be received.
+	Departures(b *Batch) int
 
 	// LocalAddr returns the address that the socket is bound to, with the port
 	// that the kernel chose where 0 was asked for.
@@ -81,20 +90,23 @@ type Message struct {
 }
 
 // Batch holds the datagrams of one Receive and the replies to them. It belongs
-// to one goroutine and must not be copied: the kernel's structures inside point
-// into it.
+// to one goroutine and one socket, and must not be copied: the kernel's structures
+// inside point into it.
 type Batch struct {
-	messages [BatchMax]Message
-	buffers  [BatchMax][DatagramMax]byte
-	queue    [BatchMax]reply
-	queued   int
-	raw      rawBatch
+	messages   [BatchMax]Message
+	buffers    [BatchMax][DatagramMax]byte
+	queue      [BatchMax]reply
+	queued     int
+	departures [departuresMax]Departure
+	drops      uint64
+	raw        rawBatch
 }
 
 // reply is a queued answer: the first lenBytes of the buffer of a message.
 type reply struct {
 	message  int
 	lenBytes int
+	stamp    bool // its departure is to be reported
 }
 
 // NewBatch returns an empty batch.
@@ -108,59 +120,32 @@ func NewBatch() *Batch {
 func (b *Batch) Message(i int) *Message { return &b.messages[i] }
 
 // Queue makes the first n bytes of the i-th message's buffer, which begins where
-// its Data begin, a reply to the message's sender. Flush sends it. A message is
+// its Data begin, a reply to the message's sender. Flush sends it; with stamp, the
+// kernel is asked when it leaves, and Departures returns that. A message is
 // answered at most once: more than BatchMax replies are ignored, as is an n
 // outside of 0 to DatagramMax.
-func (b *Batch) Queue(i, n int) {
+func (b *Batch) Queue(i, n int, stamp bool) {
 	if b.queued == BatchMax || n < 0 || n > DatagramMax {
 		return
 	}
-	b.queue[b.queued] = reply{message: i, lenBytes: n}
+	b.queue[b.queued] = reply{message: i, lenBytes: n, stamp: stamp}
 	b.queued++
 }
 
 // Queued returns how many replies wait for Flush.
 func (b *Batch) Queued() int { return b.queued }
 
-// Listen opens up to n sockets on one address, among which the kernel spreads
-// the clients, and at least one. No other process can hold or later join the
-// port: where the kernel balances by SO_REUSEPORT, the first socket is bound
-// without it. Port 0 takes a free port, the same for all. An unspecified address is
-// every address of its family; IPv6 sockets never take IPv4 traffic.
-//
-// The error says what to do about it.
-func Listen(addr netip.AddrPort, n int) ([]Socket, error) {
-	if !addr.IsValid() {
-		return nil, errors.New("listen: no address given: name one, such as 0.0.0.0:123")
-	}
-	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	sockets := make([]Socket, 0, max(n, 1))
-	for len(sockets) < max(n, 1) && (balanced || len(sockets) == 0) {
-		s, err := open(addr, len(sockets) == 0)
-		if err != nil {
-			for _, s := range sockets {
-				_ = s.Close()
-			}
-			return nil, fmt.Errorf("listen on udp %s: %w%s", addr, err, remedy(err, addr))
-		}
-		addr = s.LocalAddr() // the port that the kernel chose
-		sockets = append(sockets, s)
-	}
-	return sockets, nil
-}
+// Drops returns how many datagrams the kernel has thrown away at the socket since it
+// was opened: for want of room in the receive buffer, or, which is rare, because of
+// a wrong checksum. The kernel tells with every datagram what it had dropped before it,
+// and the last Receive is what we know: drops are seen once something gets
+// through again. It never falls.
+func (b *Batch) Drops() uint64 { return b.drops }
 
-// remedy returns what an operator can do about a failed bind, to be appended to
-// the error.
-func remedy(err error, addr netip.AddrPort) string {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Sprintf(": another NTP server holds the port; find it with \"ss -lunp sport = :%d\" and stop it, or listen on another port", addr.Port())
-	case errors.Is(err, os.ErrPermission):
-		return ": ports below 1024 need CAP_NET_BIND_SERVICE; grant it or listen on a higher port"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return ": this machine does not have that address; see \"ip address\""
-	case errors.Is(err, syscall.EAFNOSUPPORT):
-		return ": the kernel has no support for this address family; leave the address out"
+// tellDrops takes the kernel's counter, which has 32 bits and wraps, and 0 where the
+// kernel did not tell. A counter behind the last one told changes nothing.
+func (b *Batch) tellDrops(counter uint32) {
+	if ahead := int32(counter - uint32(b.drops)); counter != 0 && ahead > 0 {
+		b.drops += uint64(ahead)
 	}
-	return ""
 }

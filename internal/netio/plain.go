@@ -61,6 +61,9 @@ func (p plain) Flush(b *Batch) (failed int, last error) {
 	return failed, last
 }
 
+// Departures implements Socket: nothing is ever known.
+func (p plain) Departures(*Batch) int { return 0 }
+
 // Close implements Socket. The standard library wakes the reader.
 func (p plain) Close() error {
 	if err := p.conn.Close(); !errors.Is(err, net.ErrClosed) {

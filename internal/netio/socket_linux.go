@@ -15,10 +15,12 @@ package netio
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,7 +55,7 @@ type socket struct {
 // open binds a socket to addr. The first of a group fails where anybody else
 // holds the port, whether or not they would share it; it permits sharing only
 // once it is bound, to the rest of the group.
-func open(addr netip.AddrPort, first bool) (Socket, error) {
+func open(addr netip.AddrPort, first bool, o Options) (Socket, error) {
 	family := unix.AF_INET
 	if addr.Addr().Is6() {
 		family = unix.AF_INET6
@@ -63,7 +65,7 @@ func open(addr netip.AddrPort, first bool) (Socket, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	s := &socket{fd: fd, source: addr.Addr().IsUnspecified()}
-	if err := s.setUp(addr, family, first); err != nil {
+	if err := s.setUp(addr, family, first, o); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
@@ -71,7 +73,7 @@ func open(addr netip.AddrPort, first bool) (Socket, error) {
 }
 
 // setUp sets the options of a new socket and binds it.
-func (s *socket) setUp(addr netip.AddrPort, family int, first bool) error {
+func (s *socket) setUp(addr netip.AddrPort, family int, first bool, o Options) error {
 	if !first {
 		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 			return os.NewSyscallError("setsockopt SO_REUSEPORT", err)
@@ -90,10 +92,17 @@ func (s *socket) setUp(addr netip.AddrPort, family int, first bool) error {
 	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 		return os.NewSyscallError("setsockopt SO_RCVTIMEO", err)
 	}
+	// A kernel that does not count what it drops, or will not say, costs a figure.
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
+
 	// A smaller buffer drops a flood earlier and changes nothing else.
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 
-	if err := s.setUpFamily(family); err != nil {
+	if err := s.setUpFamily(family, o.DSCP); err != nil {
+		return err
+	}
+	// Before the bind, which then asks whether the port is free on that interface.
+	if err := s.bindDevice(o.Interface); err != nil {
 		return err
 	}
 	target, err := sockaddr(addr)
@@ -112,7 +121,12 @@ func (s *socket) setUp(addr netip.AddrPort, family int, first bool) error {
 }
 
 // setUpFamily sets the options that the address family has its own names for.
-func (s *socket) setUpFamily(family int) error {
+func (s *socket) setUpFamily(family int, dscp uint8) error {
+	if dscp != 0 {
+		if err := s.setDSCP(family, dscp); err != nil {
+			return err
+		}
+	}
 	if family == unix.AF_INET6 {
 		if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
 			return os.NewSyscallError("setsockopt IPV6_V6ONLY", err)
@@ -127,6 +141,32 @@ func (s *socket) setUpFamily(family int) error {
 	}
 	return os.NewSyscallError("setsockopt IP_PKTINFO",
 		unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1))
+}
+
+// setDSCP marks what is sent. The lower two bits of the field are the network's.
+func (s *socket) setDSCP(family int, dscp uint8) error {
+	if family == unix.AF_INET6 {
+		return os.NewSyscallError("setsockopt IPV6_TCLASS",
+			unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int(dscp)<<2))
+	}
+	return os.NewSyscallError("setsockopt IP_TOS",
+		unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_TOS, int(dscp)<<2))
+}
+
+// bindDevice binds to an interface, unless name is empty. What is too long or holds a
+// zero byte is refused here: the kernel would cut it and take what remains for the name.
+func (s *socket) bindDevice(name string) error {
+	if name == "" {
+		return nil
+	}
+	var err error = unix.ENODEV
+	if len(name) < unix.IFNAMSIZ && strings.IndexByte(name, 0) < 0 {
+		err = unix.SetsockoptString(s.fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, name)
+	}
+	if err != nil {
+		return fmt.Errorf("%w %q: %w", errDevice, name, err)
+	}
+	return nil
 }
 
 // readLocal asks the kernel which port it has bound.
@@ -201,6 +241,16 @@ func (s *socket) Flush(b *Batch) (failed int, err error) {
 	}
 	failed, err = b.send(s.fd, s.source)
 	return failed, os.NewSyscallError("sendmmsg", err)
+}
+
+// Departures implements Socket.
+func (s *socket) Departures(b *Batch) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return 0
+	}
+	return b.readDepartures(s.fd, s.local.Port())
 }
 
 // Close implements Socket.

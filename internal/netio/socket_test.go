@@ -38,7 +38,7 @@ func needFamily(t testing.TB, addr string) {
 func listen(t testing.TB, addr string) Socket {
 	t.Helper()
 	needFamily(t, addr)
-	sockets, err := Listen(netip.MustParseAddrPort(addr), 1)
+	sockets, err := Listen(netip.MustParseAddrPort(addr), 1, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func echo(s Socket, n int) error {
 			return err
 		}
 		for i := range got {
-			b.Queue(i, len(b.Message(i).Data))
+			b.Queue(i, len(b.Message(i).Data), false)
 		}
 		if _, err := s.Flush(b); err != nil {
 			return err
@@ -231,7 +231,7 @@ func TestBatches(t *testing.T) {
 			}
 			if seen%3 == 1 {
 				m.Data[0] += 100
-				b.Queue(i, 1)
+				b.Queue(i, 1, false)
 			}
 			seen++
 		}
@@ -263,9 +263,9 @@ func TestFlushSkipsWhatTheKernelRefuses(t *testing.T) {
 			t.Fatal(n, err)
 		}
 		forget(b, 1) // a second message, from nobody
-		b.Queue(1, 1)
-		b.Queue(0, 1)
-		b.Queue(1, 1)
+		b.Queue(1, 1, false)
+		b.Queue(0, 1, false)
+		b.Queue(1, 1, false)
 		failed, err := s.Flush(b)
 		if failed != 2 || err == nil {
 			t.Errorf("failed %d, %v; want 2", failed, err)
@@ -278,13 +278,13 @@ func TestFlushSkipsWhatTheKernelRefuses(t *testing.T) {
 
 func TestQueueIgnoresWhatDoesNotFit(t *testing.T) {
 	b := NewBatch()
-	b.Queue(0, -1)
-	b.Queue(0, DatagramMax+1)
+	b.Queue(0, -1, false)
+	b.Queue(0, DatagramMax+1, false)
 	if b.Queued() != 0 {
 		t.Errorf("queued %d", b.Queued())
 	}
 	for range BatchMax + 1 {
-		b.Queue(0, DatagramMax)
+		b.Queue(0, DatagramMax, false)
 	}
 	if b.Queued() != BatchMax {
 		t.Errorf("queued %d", b.Queued())
@@ -331,7 +331,7 @@ func TestCloseWakesReceive(t *testing.T) {
 				t.Errorf("after Close: %d, %v", n, err)
 			}
 			b.messages[0].From = s.LocalAddr()
-			b.Queue(0, 1)
+			b.Queue(0, 1, false)
 			if failed, err := s.Flush(b); failed != 1 || !errors.Is(err, net.ErrClosed) || b.Queued() != 0 {
 				t.Errorf("after Close: %d, %v, %d queued", failed, err, b.Queued())
 			}
@@ -373,7 +373,7 @@ func TestCloseUnderLoad(t *testing.T) {
 }
 
 func TestListenShares(t *testing.T) {
-	sockets, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), 4)
+	sockets, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), 4, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,19 +433,19 @@ func TestListenHoldsThePort(t *testing.T) {
 		if c.name == "IPv6" {
 			needFamily(t, c.held) // the last
 		}
-		held, err := Listen(netip.MustParseAddrPort(c.held), 2)
+		held, err := Listen(netip.MustParseAddrPort(c.held), 2, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		wanted := netip.AddrPortFrom(netip.MustParseAddr(c.wanted), held[0].LocalAddr().Port())
-		got, err := Listen(wanted, 2)
+		got, err := Listen(wanted, 2, Options{})
 		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "another NTP server holds the port") {
 			t.Errorf("%s: got %v, %v", c.name, got, err)
 		}
 		for _, s := range append(held, got...) {
 			_ = s.Close()
 		}
-		again, err := Listen(wanted, 1)
+		again, err := Listen(wanted, 1, Options{})
 		if err != nil {
 			t.Errorf("%s, after it was closed: %v", c.name, err)
 			continue
@@ -457,7 +457,7 @@ func TestListenHoldsThePort(t *testing.T) {
 func TestListenBothFamiliesOnOnePort(t *testing.T) {
 	needFamily(t, "[::]:0")
 	s4 := listen(t, "0.0.0.0:0")
-	s6, err := Listen(netip.AddrPortFrom(netip.IPv6Unspecified(), s4.LocalAddr().Port()), 1)
+	s6, err := Listen(netip.AddrPortFrom(netip.IPv6Unspecified(), s4.LocalAddr().Port()), 1, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -465,14 +465,14 @@ func TestListenBothFamiliesOnOnePort(t *testing.T) {
 }
 
 func TestListenErrorsSayWhatToDo(t *testing.T) {
-	if _, err := Listen(netip.AddrPort{}, 1); err == nil {
+	if _, err := Listen(netip.AddrPort{}, 1, Options{}); err == nil {
 		t.Error("no address: no error")
 	}
-	_, err := Listen(netip.MustParseAddrPort("192.0.2.1:0"), 1)
+	_, err := Listen(netip.MustParseAddrPort("192.0.2.1:0"), 1, Options{})
 	if !errors.Is(err, syscall.EADDRNOTAVAIL) || !strings.Contains(err.Error(), "does not have that address") {
 		t.Errorf("a foreign address: got %v", err)
 	}
-	_, err = Listen(netip.MustParseAddrPort("[fe80::1%nosuch0]:0"), 1)
+	_, err = Listen(netip.MustParseAddrPort("[fe80::1%nosuch0]:0"), 1, Options{})
 	if err == nil {
 		t.Error("a zone that does not exist: no error")
 	}
@@ -490,7 +490,7 @@ func TestMemory(t *testing.T) {
 	if n != 2 || err != nil || string(b.Message(0).Data) != "ab" || b.Message(0).At != 5 || !b.Message(1).Truncated {
 		t.Fatal(n, err, *b.Message(0))
 	}
-	b.Queue(0, 1)
+	b.Queue(0, 1, false)
 	if failed, err := m.Flush(b); failed != 0 || err != nil {
 		t.Fatal(failed, err)
 	}
@@ -498,7 +498,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("sent %v", sent)
 	}
 	m.Refuse(syscall.EPERM)
-	b.Queue(0, 1)
+	b.Queue(0, 1, false)
 	if failed, err := m.Flush(b); failed != 1 || !errors.Is(err, syscall.EPERM) {
 		t.Fatal(failed, err)
 	}

@@ -1,0 +1,36 @@
+package ntpserver
+
+// pace predicts how long the replies of a group wait for each other. They go to
+// the kernel together and leave one after the other, so a departure read once for all
+// of them is late for the last by the time that the others took.
+//
+// A prediction that is too long would let a reply claim to have left after it
+// did, which no reply may; one that is too short errs as far as none at all
+// would, and no farther. So pace falls fast and rises slowly, and what an
+// interruption made long counts for little.
+type pace struct {
+	gap int64 // ns from one reply to the next
+}
+
+const (
+	// gapMax bounds the prediction, in ns: a slow machine takes that for a reply.
+	gapMax = 5_000
+
+	riseShift = 6 // one part in 64 of the difference
+	fallShift = 1
+)
+
+// wait returns how long the i-th reply of a group waits, in nanoseconds.
+func (p *pace) wait(i int) int64 { return p.gap * int64(i) }
+
+// learn takes note of how long a group of n took to send.
+func (p *pace) learn(took int64, n int) {
+	gap := took / int64(n)
+	switch {
+	case took <= 0: // the clock was set
+	case gap < p.gap:
+		p.gap -= (p.gap - gap + 1) >> fallShift
+	default:
+		p.gap += (min(gap, gapMax) - p.gap) >> riseShift
+	}
+}
