@@ -204,13 +204,35 @@ func TestWorkerGivesUp(t *testing.T) {
 		m.Refuse(nil)
 		m.Depart(func(netio.Datagram) (int64, bool) { return noon, true })
 		m.late = true
-		batchStep(t, w, m.Memory, 20*time.Second, arriving(interleavedRequest(9), 1), arriving(interleavedRequest(11), 2))
+		batchStep(t, w, m.Memory, 20*time.Second, arriving(interleavedRequest(9), 21), arriving(interleavedRequest(11), 22))
 		batchStep(t, w, m.Memory, 30*time.Second, arriving(plain(4, ntp.ModeClient), 1))
 		m.late = false
-		batchStep(t, w, m.Memory, 30*time.Second, arriving(interleavedRequest(13), 3))
-		if w.followed != 0 || w.counters.departures.Load() != 3 || w.counters.unfollowed.Load() != 6 {
-			t.Errorf("%d followed, %d departures, %d given up", w.followed, w.counters.departures.Load(), w.counters.unfollowed.Load())
+		batchStep(t, w, m.Memory, 30*time.Second, arriving(interleavedRequest(13), 23))
+		var sum Counts
+		w.counters.addTo(&sum)
+		if w.followed != 0 || sum.Departures != 3 || sum.Unfollowed != 6 {
+			t.Errorf("%d followed, %+v", w.followed, sum)
 		}
+	}
+}
+
+// TestWorkerCollectsAll that is there, however many batches it is of.
+func TestWorkerCollectsAll(t *testing.T) {
+	m := &counting{Memory: netio.NewMemory(addrs("192.0.2.1:123")[0]), late: true}
+	w := still(t, m, Options{})
+	m.Depart(func(netio.Datagram) (int64, bool) { return noon, true })
+	const batches = 5
+	batch := make([]netio.Message, netio.BatchMax)
+	for k := range batches {
+		for i := range batch {
+			batch[i] = arriving(interleavedRequest(1), k*len(batch)+i)
+		}
+		batchStep(t, w, m.Memory, 0, batch...)
+	}
+	m.late = false
+	w.collect(0)
+	if got := w.counters.departures.Load(); got != batches*netio.BatchMax || w.followed != 0 {
+		t.Errorf("%d departures, %d are still followed", got, w.followed)
 	}
 }
 
@@ -230,7 +252,11 @@ func TestDeparturesAreShared(t *testing.T) {
 	if got := s.Clients(5); len(got) != 1 || !got[0].Interleaved || got[0].Requests != 2 {
 		t.Errorf("%+v", got)
 	}
-	if got := s.Counts(); got.Unstamped != 2 || got.Departures != 1 {
+	batchStep(t, s.workers[1], two, 0, arriving(plain(4, ntp.ModeClient), 99))
+	if all, one := s.Clients(5), s.Clients(1); len(all) != 2 || len(one) != 1 || one[0] != all[0] {
+		t.Errorf("%+v, and of these %+v", all, one)
+	}
+	if got := s.Counts(); got.Unstamped != 2 || got.Verdicts[Answered] != 1 || got.Departures != 1 {
 		t.Errorf("%+v", got)
 	}
 }

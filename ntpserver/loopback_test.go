@@ -92,7 +92,7 @@ func TestServeInterleaved(t *testing.T) {
 				t.Errorf("%s: %v", addr, counts.Verdicts)
 			}
 			until(t, "the departures", func() bool { return s.Counts().Departures >= asked-2 })
-			if got := s.Clients(2); len(got) != 1 || got[0].Addr != addr.Addr() || got[0].Interleaved != all[asked-1].interleaved || got[0].Requests != asked || got[0].Interval <= 0 {
+			if got := s.Clients(2); len(got) != 1 || got[0].Addr != addr.Addr() || got[0].Interleaved != all[asked-1].interleaved || got[0].Requests != asked || got[0].Interval < time.Microsecond {
 				t.Errorf("%s: %+v", addr, got)
 			}
 		}

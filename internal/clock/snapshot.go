@@ -57,7 +57,7 @@ type Leap uint8
 
 const (
 	LeapNone    Leap = iota
-	LeapInsert       // the last minute of the day has 61 seconds
+	LeapInsert       // the last minute of the month has 61 seconds
 	LeapDelete       // it has 59
 	LeapUnknown      // not synchronised
 )

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/truechimer/truechimer/internal/clock"
@@ -253,6 +254,8 @@ func (f *Follow) judgeTracking(t Tracking, r Reading) (j clock.Judgement, refusa
 		return j, "chronyd follows nothing but its own local clock"
 	case f.isLocal(t.Addr):
 		return j, fmt.Sprintf("chronyd follows %v, an address of this host: a clock that follows its own server proves nothing; give chronyd another source", t.Addr)
+	case t.Stratum > 1 && f.isLocalRefID(t.RefID): // at stratum 1 it is the ASCII name of a reference clock
+		return j, fmt.Sprintf("chronyd's reference identifier %v is that of an address of this host: a clock that follows its own server proves nothing; give chronyd another source", ntp.RefIDFromASCII(string(t.RefID[:])))
 	case f.lastSet != 0 && f.isStale(t, r, age), age < -referenceSlack:
 		return j, "the system clock was set by another hand, and chronyd has made no update since"
 	case !f.synced && age > silence(t):
@@ -326,6 +329,16 @@ func (f *Follow) isLocal(a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// isLocalRefID reports whether a reference identifier stands for an address of this host, be
+// it an IPv4 address or the hash of an IPv6 one.
+// Source: RFC 5905, section 7.3, and the loop test of section 11.2.1.
+func (f *Follow) isLocalRefID(id [4]byte) bool {
+	if netip.AddrFrom4(id).IsLoopback() || ntp.RefIDOf(netip.IPv6Loopback()).Bytes() == id {
+		return true
+	}
+	return slices.ContainsFunc(f.local(), func(own netip.Addr) bool { return ntp.RefIDOf(own).Bytes() == id })
 }
 
 // judgeKernel returns what follows from the kernel's state, or why that proves nothing.
