@@ -39,6 +39,20 @@ func (s streams) terminal() bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
+// widthUsual is for a terminal that does not say how wide it is.
+const widthUsual = 80
+
+// width is where lines are broken on a terminal; 0, nowhere, on anything else.
+func (s streams) width() int {
+	if !s.terminal() {
+		return 0
+	}
+	if n := columns(s.out.(*os.File)); n > 0 {
+		return n
+	}
+	return widthUsual
+}
+
 // client is what the commands share that ask a server.
 type client struct {
 	streams

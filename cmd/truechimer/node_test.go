@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/truechimer/truechimer/internal/rpc"
 	"github.com/truechimer/truechimer/internal/rpc/rpcconnect"
+	"github.com/truechimer/truechimer/ntpserver"
 )
 
 // fakeNode answers with the status that a test gives it, and notes what it is told.
@@ -19,7 +22,9 @@ type fakeNode struct {
 	rpcconnect.UnimplementedNodeServiceHandler
 	mu       sync.Mutex
 	status   func(asked int) *rpc.StatusResponse // asked counts from 1
+	clients  func(asked int) (*rpc.ClientsResponse, error)
 	asked    int
+	wanted   string // the limit and the order of the last Clients
 	accepted []int64
 	rebased  []uint64
 }
@@ -29,6 +34,18 @@ func (n *fakeNode) Status(context.Context, *connect.Request[rpc.StatusRequest]) 
 	defer n.mu.Unlock()
 	n.asked++
 	return connect.NewResponse(n.status(n.asked)), nil
+}
+
+func (n *fakeNode) Clients(_ context.Context, r *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked++
+	n.wanted = fmt.Sprint(r.Msg.GetLimit(), " ", r.Msg.Order)
+	m, err := n.clients(n.asked)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(m), nil
 }
 
 func (n *fakeNode) AcceptClock(_ context.Context, r *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error) {
@@ -63,11 +80,17 @@ func atNoon(change func(*rpc.StatusResponse)) *rpc.StatusResponse {
 // ask runs a command against the node.
 func (n *fakeNode) ask(t *testing.T, args ...string) (code int, out, log string) {
 	t.Helper()
+	return n.askUntil(t, t.Context(), args...)
+}
+
+// askUntil runs a command against the node until it or ctx ends.
+func (n *fakeNode) askUntil(t *testing.T, ctx context.Context, args ...string) (code int, out, log string) {
+	t.Helper()
 	_, handler := rpcconnect.NewNodeServiceHandler(n)
 	web := httptest.NewServer(handler)
 	defer web.Close()
 	var o, l strings.Builder
-	code = run(t.Context(), append([]string{"--api", web.URL}, args...), streams{strings.NewReader(""), &o, &l})
+	code = run(ctx, append([]string{"--api", web.URL}, args...), streams{strings.NewReader(""), &o, &l})
 	return code, o.String(), l.String()
 }
 
@@ -163,6 +186,86 @@ func TestStatusSays(t *testing.T) {
 				t.Errorf("exit code %d, %s\n%s\nwant %q", code, log, out, c.want)
 			}
 		})
+	}
+}
+
+// TestStatusCounts: what became of the requests is told in three lines at the most.
+func TestStatusCounts(t *testing.T) {
+	for name, c := range map[string]struct {
+		verdicts map[string]uint64
+		drops    uint64
+		want     string
+	}{
+		"nothing":      {nil, 0, "nothing asked yet\n"},
+		"zeros":        {map[string]uint64{"answered": 0, "rate": 0, "short": 0}, 0, "nothing asked yet\n"},
+		"plain":        {map[string]uint64{"answered": 14, "rate": 0}, 0, "14 answered\n"},
+		"only special": {map[string]uint64{"interleaved": 2}, 0, "2 answered (2 interleaved)\n"},
+		"everything": {
+			map[string]uint64{
+				"answered": 1, "interleaved": 2, "interleaved_missed": 3, "leaked": 4, "kissed": 5, "rate": 6, "denied": 7,
+				"short": 8, "version": 9, "unheard_of": 10,
+			}, 11, `10 answered (2 interleaved, 3 interleaved missed, 4 leaked)
+       18 refused (7 denied, 5 kissed, 6 rate)
+       27 ignored (8 short, 10 unheard of, 9 version)
+       11 dropped by the kernel: not read in time
+`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := fakeNode{status: func(int) *rpc.StatusResponse {
+				return atNoon(func(s *rpc.StatusResponse) {
+					s.Ntp = &rpc.Ntp{Listen: []string{"127.0.0.1:11123"}, Verdicts: c.verdicts, KernelDrops: c.drops}
+				})
+			}}
+			code, out, log := n.ask(t, "status")
+			_, got, _ := strings.Cut(out, "\nntp    127.0.0.1:11123\n       ")
+			if code != 0 || log != "" || got != c.want {
+				t.Errorf("exit code %d, %s\n%s\nwant\n%s", code, log, got, c.want)
+			}
+		})
+	}
+}
+
+// TestStatusNamesVerdicts: every verdict that answers or refuses is told as such.
+func TestStatusNamesVerdicts(t *testing.T) {
+	for _, v := range ntpserver.Verdicts() {
+		want := "1 ignored ("
+		switch v {
+		case ntpserver.Answered, ntpserver.AnsweredInterleaved, ntpserver.AnsweredMissed, ntpserver.AnsweredLeak:
+			want = "1 answered"
+		case ntpserver.KissRate, ntpserver.DropRate, ntpserver.DropDenied:
+			want = "1 refused ("
+		}
+		if got := verdictWords(map[string]uint64{v.String(): 1}); len(got) != 1 || !strings.HasPrefix(got[0], want) {
+			t.Errorf("%v: %q, want %q", v, got, want)
+		}
+	}
+}
+
+// TestWatch: it prints again and again, outlives a server that is away for a while, and
+// ends well when it is told to; but a server that never was is an error.
+func TestWatch(t *testing.T) {
+	away := connect.NewError(connect.CodeUnavailable, errors.New("away"))
+	ctx, cancel := context.WithCancel(t.Context())
+	n := fakeNode{clients: func(asked int) (*rpc.ClientsResponse, error) {
+		switch asked {
+		case 1:
+			return &rpc.ClientsResponse{}, nil
+		case 2:
+			return nil, away
+		}
+		defer cancel()
+		return &rpc.ClientsResponse{Clients: []*rpc.NtpClient{{Address: "192.0.2.1"}}}, nil
+	}}
+	code, out, log := n.askUntil(t, ctx, "clients", "--watch")
+	if code != 0 || !strings.HasPrefix(out, "no client has asked yet\n") || log != "truechimer: away\n" || n.asked != 3 {
+		t.Errorf("exit code %d after %d\n%s\n%s", code, n.asked, out, log)
+	}
+	n = fakeNode{clients: func(int) (*rpc.ClientsResponse, error) { return nil, away }}
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if code, out, log := n.askUntil(t, ctx, "clients", "--watch"); code != exitFailed || out != "" || log != "truechimer: away\n" || n.asked != 1 {
+		t.Errorf("exit code %d after %d\n%s\n%s", code, n.asked, out, log)
 	}
 }
 

@@ -161,9 +161,12 @@ func reload(ctx context.Context, d *daemon.Daemon, file string, log *slog.Logger
 		return err
 	}
 	for _, change := range changes {
-		if change.Live {
+		switch {
+		case change.Live:
 			log.Info("configuration changed", "key", change.Key, "old", change.Old, "new", change.New)
-		} else {
+		case change.Refused != "":
+			log.Warn("configuration cannot change", "key", change.Key, "old", change.Old, "new", change.New, "reason", change.Refused)
+		default:
 			log.Warn("configuration waits for a restart", "key", change.Key, "old", change.Old, "new", change.New)
 		}
 	}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"connectrpc.com/connect"
@@ -16,8 +16,6 @@ import (
 	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/internal/rpc"
 )
-
-const watchInterval = time.Second
 
 func newStatus(c *client) *cobra.Command {
 	var watch bool
@@ -28,28 +26,10 @@ func newStatus(c *client) *cobra.Command {
 NTP server answered, whether the node is ready, and its alarms.`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !watch {
-				return c.printStatus(cmd.Context())
+			if watch {
+				return c.watch(cmd.Context(), c.printStatus)
 			}
-			ticker := time.NewTicker(watchInterval)
-			defer ticker.Stop()
-			for shown := false; ; shown = true {
-				if c.terminal() {
-					fmt.Fprint(c.out, "\x1b[H\x1b[2J")
-				}
-				err := c.printStatus(cmd.Context())
-				if err != nil && !shown {
-					return err
-				}
-				if err != nil && cmd.Context().Err() == nil { // a restart is what one watches for
-					fmt.Fprintln(c.err, "truechimer:", err)
-				}
-				select {
-				case <-cmd.Context().Done():
-					return nil
-				case <-ticker.C:
-				}
-			}
+			return c.printStatus(cmd.Context())
 		},
 	}
 	cmd.Flags().BoolVar(&watch, "watch", false, "again every second, until interrupted")
@@ -64,7 +44,7 @@ func (c *client) printStatus(ctx context.Context) error {
 	if c.json {
 		return c.printJSON(r.Msg)
 	}
-	return writeStatus(c.out, r.Msg, c.terminal() && os.Getenv("NO_COLOR") == "")
+	return writeStatus(c.out, r.Msg, c.terminal() && os.Getenv("NO_COLOR") == "", c.width())
 }
 
 // stateWords and stateColours say a state to a person.
@@ -82,15 +62,14 @@ var (
 	leapWords = []string{"none", "second to be inserted", "second to be deleted", "unknown"}
 )
 
-func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool) error {
+// writeStatus prints a status, broken into lines of width letters; 0 breaks none.
+func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool, width int) error {
 	state := stateWords[s.Clock.State]
 	if colour {
 		state = stateColours[s.Clock.State] + state + "\x1b[0m"
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.StripEscape)
-	row := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...))
-	}
+	all := rows{width: width}
+	row := all.add
 	row("node", "%s, number %d, version %s, up %v", s.Node.Name, s.Node.Number, s.Node.Version, time.Since(time.Unix(0, s.Node.StartedUnixNs)).Round(time.Second))
 	row("clock", "%s: %s", state, s.Clock.Reason)
 	voucher := "vouched for by " + s.Clock.Source
@@ -108,7 +87,12 @@ func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool) error {
 		s.Clock.Stratum, s.Clock.Refid, leapWords[min(int(s.Clock.Leap), len(leapWords)-1)], s.Clock.PrecisionLog2, s.Clock.FrequencyPpm, s.Clock.Steps)
 	writeHLC(row, s.Hlc, s.NotReady)
 	row("ntp", "%s", strings.Join(s.Ntp.Listen, ", "))
-	row("", "%s", verdictWords(s.Ntp.Verdicts))
+	for _, words := range verdictWords(s.Ntp.Verdicts) {
+		row("", "%s", words)
+	}
+	if s.Ntp.KernelDrops > 0 {
+		row("", "%d dropped by the kernel: not read in time", s.Ntp.KernelDrops)
+	}
 	if s.Ready {
 		row("ready", "yes")
 	}
@@ -118,7 +102,7 @@ func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool) error {
 	for i, a := range s.Alarms {
 		row([]string{"alarms", ""}[min(i, 1)], "%s since %s: %s", a.Name, time.Unix(0, a.SinceUnixNs).UTC().Format(time.RFC3339), a.Sentence)
 	}
-	return w.Flush()
+	return all.write(out)
 }
 
 func writeHLC(row func(name, format string, args ...any), h *rpc.Hlc, notReady []string) {
@@ -149,16 +133,51 @@ func writeHLC(row func(name, format string, args ...any), h *rpc.Hlc, notReady [
 
 func ns(n int64) time.Duration { return time.Duration(n) }
 
-func verdictWords(verdicts map[string]uint64) string {
-	var words []string
-	for name, count := range verdicts {
-		if count > 0 {
-			words = append(words, fmt.Sprintf("%d %s", count, name))
+// verdictGroups say to a person what the verdicts come to. Those of no group were not
+// understood.
+var verdictGroups = []struct {
+	word     string
+	verdicts []string
+}{
+	{"answered", []string{"answered", "interleaved", "interleaved_missed", "leaked"}},
+	{"refused", []string{"rate", "kissed", "denied"}},
+}
+
+// verdictWords says in a line for each group what became of the requests, and in brackets
+// what is special about which of them.
+func verdictWords(verdicts map[string]uint64) (lines []string) {
+	rest := maps.Clone(verdicts)
+	for _, g := range verdictGroups {
+		group := map[string]uint64{}
+		for _, name := range g.verdicts {
+			group[name] = rest[name]
+			delete(rest, name)
+		}
+		lines = appendGroup(lines, g.word, group)
+	}
+	lines = appendGroup(lines, "ignored", rest)
+	if lines == nil {
+		return []string{"nothing asked yet"}
+	}
+	return lines
+}
+
+// appendGroup appends a line unless nothing was counted. What is called as the group itself
+// is only part of the sum.
+func appendGroup(lines []string, word string, group map[string]uint64) []string {
+	var sum uint64
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(group)) {
+		sum += group[name]
+		if group[name] > 0 && name != word {
+			parts = append(parts, fmt.Sprintf("%d %s", group[name], strings.ReplaceAll(name, "_", " ")))
 		}
 	}
-	if len(words) == 0 {
-		return "nothing asked yet"
+	switch {
+	case sum == 0:
+		return lines
+	case parts == nil:
+		return append(lines, fmt.Sprintf("%d %s", sum, word))
 	}
-	slices.Sort(words)
-	return strings.Join(words, ", ")
+	return append(lines, fmt.Sprintf("%d %s (%s)", sum, word, strings.Join(parts, ", ")))
 }

@@ -21,10 +21,13 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/rpc"
 	"github.com/truechimer/truechimer/internal/rpc/rpcconnect"
+	"github.com/truechimer/truechimer/ntpserver"
 	"github.com/truechimer/truechimer/store"
 )
 
@@ -41,6 +44,9 @@ type Issuer interface {
 // called concurrently.
 type Node interface {
 	State() State
+	// Clients returns all that the NTP server remembers of its clients, the one heard last
+	// first.
+	Clients() []ntpserver.Client
 	// AcceptClock takes the clock jump that is held, and returns it. It fails with
 	// ErrNothingHeld when there is none, and with ErrOtherJump when it differs from jump by
 	// more than a second.
@@ -83,6 +89,9 @@ type State struct {
 	NTPUnstamped     uint64 // requests that came without the kernel's receive timestamp
 	NTPSendErrors    uint64
 	NTPReceiveErrors uint64
+	NTPKernelDrops   uint64 // datagrams that the kernel dropped before they were read
+	NTPStamps        uint64 // transmit timestamps that the kernel gave, for interleaved mode
+	NTPStampsMissed  uint64 // those that it did not give in time
 
 	Unhealthy []string // what a restart might mend, one sentence each
 	NotReady  []string // why it is not ready
@@ -229,9 +238,9 @@ func newHandler(s Services, calls int, log *slog.Logger) http.Handler {
 	slots := make(chan struct{}, calls)
 	refusals := connect.NewErrorWriter(options...)
 	path, service := rpcconnect.NewClockServiceHandler(&clockService{s.Issuer}, options...)
-	mux.Handle(path, guardCall(limitCalls(service, slots, refusals)))
-	path, service = rpcconnect.NewNodeServiceHandler(&nodeService{s.Node}, options...)
-	mux.Handle(path, guardCall(limitCalls(service, slots, refusals)))
+	mux.Handle(path, guardCall(knownCalls(limitCalls(service, slots, refusals), rpc.File_truechimer_v1_clock_proto, refusals)))
+	path, service = rpcconnect.NewNodeServiceHandler(newNodeService(s.Node), options...)
+	mux.Handle(path, guardCall(knownCalls(limitCalls(service, slots, refusals), rpc.File_truechimer_v1_node_proto, refusals)))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { report(w, nil) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().Unhealthy) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().NotReady) })
@@ -277,6 +286,34 @@ func guardCall(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// knownCalls refuses a call that the one service of a file does not have, in the protocol
+// that it came in and with those that it has.
+func knownCalls(next http.Handler, file protoreflect.FileDescriptor, refusals *connect.ErrorWriter) http.Handler {
+	service := file.Services().Get(0)
+	var calls []string
+	for i := range service.Methods().Len() {
+		calls = append(calls, string(service.Methods().Get(i).Name()))
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, call, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		if slices.Contains(calls, call) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		err := fmt.Errorf("%s has no call %q; its calls are %s", service.Name(), clipped(call), strings.Join(calls, ", "))
+		_ = refusals.Write(w, r, connect.NewError(connect.CodeUnimplemented, err)) // a client that is gone needs no answer
+	})
+}
+
+// clipped is s, cut where it is long for a message.
+func clipped(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 // limitCalls refuses a call that finds no slot free, in the protocol that it came in.

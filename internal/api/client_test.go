@@ -73,6 +73,15 @@ func TestProtocols(t *testing.T) {
 			if connect.CodeOf(err) != connect.CodeInvalidArgument || !connect.IsWireError(err) || !strings.Contains(err.Error(), "ask for 1 to 65536") {
 				t.Errorf("count 0: %v", err)
 			}
+			listed, err := nodes.Clients(ctx, connect.NewRequest(&rpc.ClientsRequest{}))
+			if err != nil || len(listed.Msg.Clients) != 0 || listed.Msg.UtcUnixNs != noon+1e9 {
+				t.Errorf("%v, %v", listed, err)
+			}
+			unknown := connect.NewClient[rpc.NowRequest, rpc.NowResponse](client, base+"/truechimer.v1.ClockService/Then", c.options...)
+			_, err = unknown.CallUnary(ctx, connect.NewRequest(&rpc.NowRequest{}))
+			if connect.CodeOf(err) != connect.CodeUnimplemented || !connect.IsWireError(err) || !strings.Contains(err.Error(), "its calls are Now, ") {
+				t.Errorf("an unknown call: %v", err)
+			}
 			_, err = nodes.AcceptClock(ctx, connect.NewRequest(&rpc.AcceptClockRequest{}))
 			if connect.CodeOf(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), "nothing to accept") {
 				t.Errorf("accept: %v", err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/ntpserver"
 	"github.com/truechimer/truechimer/store"
 )
 
@@ -29,10 +31,12 @@ const noon = 1_795_000_000_000_000_000
 
 // fakeNode is a Node in the state that a test gives it.
 type fakeNode struct {
-	mu     sync.Mutex
-	state  State
-	accept func(jump time.Duration) (time.Duration, error)
-	rebase func(epoch uint64) (Rebased, error)
+	mu      sync.Mutex
+	state   State
+	clients []ntpserver.Client
+	listed  func() // called by Clients
+	accept  func(jump time.Duration) (time.Duration, error)
+	rebase  func(epoch uint64) (Rebased, error)
 }
 
 func (n *fakeNode) State() State {
@@ -45,6 +49,13 @@ func (n *fakeNode) change(do func(*State)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	do(&n.state)
+}
+
+func (n *fakeNode) Clients() []ntpserver.Client {
+	if n.listed != nil {
+		n.listed()
+	}
+	return slices.Clone(n.clients)
 }
 
 func (n *fakeNode) AcceptClock(jump time.Duration) (time.Duration, error) { return n.accept(jump) }
@@ -86,7 +97,7 @@ func newFakeNode() *fakeNode {
 			PhysicalAhead: 16 * time.Nanosecond,
 			NTPListen:     []string{"127.0.0.1:11123"},
 			NTPVerdicts:   map[string]uint64{"answered": 17, "short": 0},
-			NTPUnstamped:  19, NTPSendErrors: 20, NTPReceiveErrors: 21,
+			NTPUnstamped:  19, NTPSendErrors: 20, NTPReceiveErrors: 21, NTPKernelDrops: 23, NTPStamps: 24, NTPStampsMissed: 25,
 		},
 	}
 }

@@ -51,6 +51,7 @@ func TestBadInput(t *testing.T) {
 	const now = "/truechimer.v1.ClockService/Now"
 	const observe = "/truechimer.v1.ClockService/Observe"
 	const wait = "/truechimer.v1.ClockService/Wait"
+	const clients = "/truechimer.v1.NodeService/Clients"
 	yearAhead := strconv.FormatUint(uint64(hlc.FromUnix(time.Now().AddDate(1, 0, 0).UnixNano())), 10)
 	typed := func(name, value string) map[string]string {
 		return map[string]string{"Content-Type": "application/json", name: value}
@@ -109,7 +110,20 @@ func TestBadInput(t *testing.T) {
 		{name: "GET of a call, with a message in the URL", method: "GET", path: now + "?encoding=json&message={}&connect=v1", status: 405, says: []string{"POST"}},
 		{name: "PUT", method: "PUT", body: `{}`, status: 405, says: []string{"POST"}},
 		{name: "what a browser asks before a foreign page may call", method: "OPTIONS", header: map[string]string{"Origin": "http://page.example", "Access-Control-Request-Method": "POST"}, status: 405, says: []string{"POST"}},
-		{name: "unknown call", path: "/truechimer.v1.ClockService/Then", body: `{}`, status: 404},
+		{name: "no clients at all", path: clients, body: `{"limit": 0}`, status: 400, code: "invalid_argument", says: []string{"limit is 0; ask for 1 to 1000 clients, or leave it out for 100"}},
+		{name: "fewer than none", path: clients, body: `{"limit": "-1"}`, status: 400, code: "invalid_argument", says: []string{"limit is -1"}},
+		{name: "too many clients", path: clients, body: `{"limit": 1001}`, status: 400, code: "invalid_argument", says: []string{"limit is 1001"}},
+		{name: "2^32+1 clients", path: clients, body: `{"limit": 4294967297}`, status: 400, code: "invalid_argument", says: []string{"limit is 4294967297"}},
+		{name: "an order by its number", path: clients, body: `{"order": 99}`, status: 400, code: "invalid_argument", says: []string{"order is 99", "leave it out for those heard last"}},
+		{name: "an order by a name", path: clients, body: `{"order": "requests"}`, status: 400, code: "invalid_argument", says: []string{"requests", `"order" (enum)`}},
+
+		{name: "unknown call", path: "/truechimer.v1.ClockService/Then", body: `{}`, status: 501, code: "unimplemented", says: []string{`ClockService has no call "Then"; its calls are Now, Observe, Interval, Wait, Commit`}},
+		{name: "unknown call of the other service", path: "/truechimer.v1.NodeService/Now", body: `{}`, status: 501, code: "unimplemented", says: []string{`NodeService has no call "Now"; its calls are Status, Clients, AcceptClock, Rebase`}},
+		{name: "no call", path: "/truechimer.v1.ClockService/", body: `{}`, status: 501, code: "unimplemented", says: []string{`no call ""`}},
+		{name: "below a call", path: now + "/x", body: `{}`, status: 501, code: "unimplemented", says: []string{`no call "Now/x"`}},
+		{name: "call in another case", path: "/truechimer.v1.ClockService/now", body: `{}`, status: 501, code: "unimplemented", says: []string{`no call "now"`}},
+		{name: "unknown call with a long name", path: "/truechimer.v1.ClockService/" + strings.Repeat("x", 5000), body: `{}`, status: 501, code: "unimplemented", says: []string{`no call "` + strings.Repeat("x", 80) + `..."; its`}},
+		{name: "unknown call by GET", method: "GET", path: "/truechimer.v1.ClockService/Then", status: 405, says: []string{"POST"}},
 		{name: "unknown service", path: "/truechimer.v2.ClockService/Now", body: `{}`, status: 404, says: []string{"/truechimer.v1.ClockService/Now", "/readyz"}},
 		{name: "root", method: "GET", path: "/", status: 404, says: []string{"/truechimer.v1.ClockService/Now"}},
 		{name: "health by POST", path: "/healthz", body: `{}`, status: 404, says: []string{"/healthz"}},

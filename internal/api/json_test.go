@@ -3,11 +3,14 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/ntpserver"
 )
 
 // TestJSON pins what every call answers with, name by name: scripts around curl and jq
@@ -41,6 +44,33 @@ func TestJSON(t *testing.T) {
 			change: func() { node.rebase = rebased },
 		},
 		{
+			name: "clients, and there are none", method: "NodeService/Clients", request: `{}`,
+			want: `{"clients":[],"remembered":"0","utcUnixNs":"1795000001000000000"}`,
+		},
+		{
+			name: "clients", method: "NodeService/Clients", request: `{"limit":2,"order":"CLIENTS_ORDER_ADDRESS"}`,
+			change: func() {
+				node.clients = []ntpserver.Client{
+					{Addr: netip.MustParseAddr("2001:db8::2"), Version: 3, Mode: 3, Last: time.Unix(0, noon+4), Requests: 1},
+					{Addr: netip.MustParseAddr("2001:db8::1"), Last: time.Unix(0, noon+3)},
+					{Addr: netip.MustParseAddr("192.0.2.1"), Version: 4, Mode: 3, Interleaved: true, Last: time.Unix(0, noon+2), Requests: math.MaxUint64, Drops: 5, Interval: time.Minute},
+				}
+			},
+			want: `{
+				"clients":[
+					{
+						"address":"192.0.2.1","version":4,"mode":3,"interleaved":true,"lastUnixNs":"1795000000000000002",
+						"requests":"18446744073709551615","drops":"5","intervalNs":"60000000000","pollLog2":6
+					},
+					{
+						"address":"2001:db8::1","version":0,"mode":0,"interleaved":false,"lastUnixNs":"1795000000000000003",
+						"requests":"0","drops":"0","intervalNs":"0"
+					}
+				],
+				"remembered":"3","utcUnixNs":"1795000001000000000"
+			}`,
+		},
+		{
 			name: "status", method: "NodeService/Status", request: `{}`,
 			want: `{
 				"node":{"name":"alpha","number":7,"version":"v0.0.1","storeId":"00112233445566778899aabbccddeeff","startedUnixNs":"1794999999999999991"},
@@ -55,7 +85,7 @@ func TestJSON(t *testing.T) {
 					"epoch":"8","issuing":true,"last":"1795000000000001024","ceiling":"1795000000001048576","leadNs":"10000000",
 					"maxLeadNs":"1000000000","startLeadNs":"11000000","physicalAheadNs":"16","rebases":"12","fenced":"","heldJumpNs":"-22"
 				},
-				"ntp":{"listen":["127.0.0.1:11123"],"verdicts":{"answered":"17","short":"0"}},
+				"ntp":{"listen":["127.0.0.1:11123"],"verdicts":{"answered":"17","short":"0"},"kernelDrops":"23"},
 				"ready":true,"notReady":[],"alarms":[]
 			}`,
 		},
@@ -88,7 +118,7 @@ func TestJSON(t *testing.T) {
 					"epoch":"0","issuing":false,"last":"0","ceiling":"0","leadNs":"0",
 					"maxLeadNs":"0","startLeadNs":"0","physicalAheadNs":"0","rebases":"0","fenced":"an error that nobody thought of","heldJumpNs":"0"
 				},
-				"ntp":{"listen":[],"verdicts":{}},
+				"ntp":{"listen":[],"verdicts":{},"kernelDrops":"0"},
 				"ready":false,"notReady":["one","two"],
 				"alarms":[{"name":"clock_jump","sentence":"the clock jumped","sinceUnixNs":"5"}]
 			}`,

@@ -66,6 +66,7 @@ func TestMetrics(t *testing.T) {
 		"truechimer_hlc_ceiling_saves_total": 13, "truechimer_hlc_ceiling_waits_total": 14, "truechimer_hlc_rebases_total": 12,
 		"truechimer_hlc_ceiling_save_failures_total": 18,
 		"truechimer_ntp_unstamped_total":             19, "truechimer_ntp_send_errors_total": 20, "truechimer_ntp_receive_errors_total": 21,
+		"truechimer_ntp_kernel_drops_total": 23, "truechimer_ntp_transmit_stamps_total": 24, "truechimer_ntp_transmit_stamps_missed_total": 25,
 		"truechimer_store_fenced": 0, "truechimer_info": 1,
 	}
 	for name, f := range families {

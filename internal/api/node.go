@@ -14,7 +14,14 @@ import (
 )
 
 // nodeService translates between the RPC messages and the Node.
-type nodeService struct{ node Node }
+type nodeService struct {
+	node    Node
+	listing chan struct{} // holds one for the call that lists clients
+}
+
+func newNodeService(node Node) *nodeService {
+	return &nodeService{node: node, listing: make(chan struct{}, 1)}
+}
 
 func (s *nodeService) Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error) {
 	state := s.node.State()
@@ -28,7 +35,7 @@ func (s *nodeService) Status(context.Context, *connect.Request[rpc.StatusRequest
 		},
 		Clock:    clockMessage(&state),
 		Hlc:      hlcMessage(&state),
-		Ntp:      &rpc.Ntp{Listen: state.NTPListen, Verdicts: state.NTPVerdicts},
+		Ntp:      &rpc.Ntp{Listen: state.NTPListen, Verdicts: state.NTPVerdicts, KernelDrops: state.NTPKernelDrops},
 		Ready:    len(state.NotReady) == 0,
 		NotReady: state.NotReady,
 	}

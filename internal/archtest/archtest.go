@@ -59,6 +59,7 @@ func levels() []level {
 		{dir: "internal/compliance", level: 2},
 		{dir: "internal/cluster", level: 2},
 		{dir: "internal/upstream", level: 2},
+		{dir: "internal/load", level: 2},
 		{dir: "ntpserver", level: 2},
 		{dir: "hlc/client", level: 2},
 
@@ -79,7 +80,7 @@ func publicDirs() []string { return []string{"hlc", "hlc/client", "ntpserver", "
 
 // cmdImports are the packages of ours that a command may use: it has no logic.
 func cmdImports() []string {
-	return []string{"internal/daemon", "internal/config", "internal/upstream", "internal/rpc/...", "hlc", "hlc/client"}
+	return []string{"internal/daemon", "internal/config", "internal/upstream", "internal/load", "internal/rpc/...", "hlc", "hlc/client"}
 }
 
 // levelOf finds a directory in the table.

@@ -49,10 +49,23 @@ const (
 	ChronydOff  = "off"
 )
 
-// NTP says where and how time is served.
+// NTP says where and how time is served, and to whom.
 type NTP struct {
-	Listen  []netip.AddrPort
-	Workers int // 0: one for each core
+	Listen    []netip.AddrPort
+	Workers   int    // 0: one for each core
+	Interface string // empty: any
+	DSCP      uint8
+
+	// Of the prefixes that hold a client's address the longest decides. Where none
+	// does, the client is denied if Allow lists anything. None has host bits.
+	Allow, Deny []netip.Prefix
+
+	RateInterval time.Duration // in which a client earns one request; 0: no limit
+	RateBurst    int           // requests that a client can save up
+	RateKiss     int           // one in so many refusals is told; 0: none
+	RatePrivate  bool          // private addresses are limited too
+
+	Interleaved bool
 }
 
 // HLC holds the limits of the hybrid logical clock.
@@ -82,7 +95,13 @@ func Default() Config {
 			Chronyd:       ChronydAuto,
 			ErrorLimit:    time.Second,
 		},
-		NTP: NTP{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:11123")}},
+		NTP: NTP{
+			Listen:       []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:11123")},
+			RateInterval: 8 * time.Second,
+			RateBurst:    8,
+			RateKiss:     16,
+			Interleaved:  true,
+		},
 		HLC: HLC{MaxLead: time.Second, Window: 250 * time.Millisecond},
 		API: API{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:8123")}},
 	}
@@ -136,25 +155,36 @@ func (c Config) Adopt(next Config) (Config, error) {
 	return adopted, nil
 }
 
-// Change is one key that differs between two configurations. Old and New are in
-// the syntax of the file.
+// Change is one key that differs between two configurations. Old and New are for
+// a log: without the quotes of the file, and cut where they are long.
 type Change struct {
 	Key      string
 	Old, New string
 	Live     bool // takes effect without a restart
+	// Refused says why a restart will not take it either, and what to do; empty
+	// where it will.
+	Refused string
 }
 
 // Diff lists the keys whose values differ, in the order of the file.
 func Diff(old, next Config) []Change {
 	var changes []Change
 	for _, k := range keys() {
-		was, is := k.field.text(&old), k.field.text(&next)
-		if was != is {
-			changes = append(changes, Change{Key: k.path(), Old: was, New: is, Live: k.live})
+		if k.field.text(&old) == k.field.text(&next) {
+			continue
 		}
+		change := Change{Key: k.path(), Old: cut(k.field.plain(&old), changeLenMax), New: cut(k.field.plain(&next), changeLenMax), Live: k.live}
+		if k.refused != nil {
+			change.Refused = k.refused(&old, &next)
+		}
+		changes = append(changes, change)
 	}
 	return changes
 }
+
+// changeLenMax bounds the values of a Change, in bytes: a list can have thousands
+// of entries.
+const changeLenMax = 300
 
 // hostName is the host's name as far as it makes a node's name.
 func hostName() string {

@@ -16,7 +16,7 @@ import (
 
 func diff(t *testing.T, what string, want, got any) {
 	t.Helper()
-	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Prefix{})); d != "" {
 		t.Errorf("%s (-want +got):\n%s", what, d)
 	}
 }
@@ -38,6 +38,16 @@ error_limit = "50ms"
 listen = ["0.0.0.0:123", "[::]:123", # both
   "[fe80::1%eth0]:123", "127.0.0.1:0"]
 workers = 1024
+interface = "eth0.4094-x"
+dscp = 0x2e
+allow = ["10.0.0.0/8", "2001:db8::/32", # the site
+  "192.0.2.1", "2001:DB8:1::1", "0.0.0.0/0", "::/0"]
+deny = ["10.1.2.3/32", "fe80::/10"]
+rate_interval = "1ms"
+rate_burst = 1_000_000
+rate_kiss = 65536
+rate_private = true
+interleaved = false
 
 [hlc]
 max_lead = "1h"
@@ -57,10 +67,23 @@ func fullConfig() Config {
 	return Config{
 		Node:  Node{Name: "t1.example", Number: 65535, DataDir: `/var/lib/true "chimer"`},
 		Clock: Clock{LocalStratum: 15, FollowStratum: 1, Chronyd: "[::1]:323", ErrorLimit: 50 * time.Millisecond},
-		NTP:   NTP{Listen: at("0.0.0.0:123", "[::]:123", "[fe80::1%eth0]:123", "127.0.0.1:0"), Workers: 1024},
-		HLC:   HLC{MaxLead: time.Hour, Window: 20 * time.Millisecond},
-		API:   API{Listen: at("[::1]:8123")},
+		NTP: NTP{
+			Listen: at("0.0.0.0:123", "[::]:123", "[fe80::1%eth0]:123", "127.0.0.1:0"), Workers: 1024,
+			Interface: "eth0.4094-x", DSCP: 46,
+			Allow:        nets("10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32", "2001:db8:1::1/128", "0.0.0.0/0", "::/0"),
+			Deny:         nets("10.1.2.3/32", "fe80::/10"),
+			RateInterval: time.Millisecond, RateBurst: 1_000_000, RateKiss: 65536, RatePrivate: true,
+		},
+		HLC: HLC{MaxLead: time.Hour, Window: 20 * time.Millisecond},
+		API: API{Listen: at("[::1]:8123")},
 	}
+}
+
+func nets(list ...string) (prefixes []netip.Prefix) {
+	for _, text := range list {
+		prefixes = append(prefixes, netip.MustParsePrefix(text))
+	}
+	return prefixes
 }
 
 func TestParse(t *testing.T) {
@@ -83,6 +106,17 @@ func TestParse(t *testing.T) {
 		"chronyd off":   {`clock.chronyd = "off"`, with(func(c *Config) { c.Clock.Chronyd = ChronydOff })},
 		"least limits":  {"hlc = {max_lead='21ms', window='20ms'}\nclock.error_limit='10us'", with(leastLimits)},
 		"great window":  {"hlc = {max_lead='10.1s', window='10s'}", with(greatWindow)},
+		"nobody listed": {"ntp.allow = []\nntp.deny = []", Default()},
+		"any interface": {"ntp.interface = ''", Default()},
+		"no limit":      {"ntp.rate_interval = '0s'", with(func(c *Config) { c.NTP.RateInterval = 0 })},
+		"no limit, in other units": {"ntp.rate_interval = '0h'\nntp.rate_kiss = 0",
+			with(func(c *Config) { c.NTP.RateInterval, c.NTP.RateKiss = 0, 0 })},
+		"greatest rates": {"ntp.rate_interval = '1h'\nntp.rate_burst = 1\nntp.dscp = 63",
+			with(func(c *Config) { c.NTP.RateInterval, c.NTP.RateBurst, c.NTP.DSCP = time.Hour, 1, 63 })},
+		"a truth": {"ntp.interleaved = true\nntp.rate_private = false", Default()},
+		"inside each other": {"[ntp]\nallow = ['10.0.0.0/8', '10.1.2.0/24']\ndeny = ['10.1.0.0/16', '0.0.0.0/0']", with(func(c *Config) {
+			c.NTP.Allow, c.NTP.Deny = nets("10.0.0.0/8", "10.1.2.0/24"), nets("10.1.0.0/16", "0.0.0.0/0")
+		})},
 		"greatest file": {"#" + strings.Repeat(".", fileLenMax-1), Default()},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,6 +172,7 @@ func TestTable(t *testing.T) {
 		}
 		// The copy is independent.
 		from.NTP.Listen[0], from.API.Listen[0] = netip.AddrPort{}, netip.AddrPort{}
+		from.NTP.Allow[0], from.NTP.Deny[0] = netip.Prefix{}, netip.Prefix{}
 		unchanged := fullConfig()
 		if got, want := k.field.text(&to), k.field.text(&unchanged); got != want {
 			t.Errorf("%s: the copy is %s, want %s", k.path(), got, want)
@@ -165,6 +200,13 @@ func TestTour(t *testing.T) {
 			t.Errorf("%s is not a high port of loopback", a)
 		}
 	}
+}
+
+// TestDefaults: what an [ntp] that says nothing comes to.
+func TestDefaults(t *testing.T) {
+	diff(t, "defaults", NTP{
+		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:11123")}, RateInterval: 8 * time.Second, RateBurst: 8, RateKiss: 16, Interleaved: true,
+	}, Default().NTP)
 }
 
 func TestTOMLRoundTrips(t *testing.T) {
@@ -217,6 +259,9 @@ func TestValidate(t *testing.T) {
 		"zero":     func(c *Config) { c.NTP.Listen = []netip.AddrPort{{}} },
 		"data dir": func(c *Config) { c.Node.DataDir = "a\nb" },
 		"number":   func(c *Config) { c.NTP.Workers = -1 },
+		"nowhere":  func(c *Config) { c.NTP.Deny = []netip.Prefix{{}} },
+		"host":     func(c *Config) { c.NTP.Allow = nets("10.0.0.1/8") },
+		"burst":    func(c *Config) { c.NTP.RateBurst = 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := Default()
@@ -233,8 +278,8 @@ func TestDiffAndAdopt(t *testing.T) {
 	next.Clock.ErrorLimit = 50 * time.Millisecond
 	next.HLC.Window = 100 * time.Millisecond
 	diff(t, "changes", []Change{
-		{Key: "clock.error_limit", Old: `"1s"`, New: `"50ms"`, Live: true},
-		{Key: "hlc.window", Old: `"250ms"`, New: `"100ms"`},
+		{Key: "clock.error_limit", Old: "1s", New: "50ms", Live: true},
+		{Key: "hlc.window", Old: "250ms", New: "100ms"},
 	}, Diff(old, next))
 
 	got, err := old.Adopt(next)
@@ -252,7 +297,48 @@ func TestDiffAndAdopt(t *testing.T) {
 		}
 	}
 	diff(t, "live keys", []string{"clock.local_stratum", "clock.follow_stratum", "clock.chronyd", "clock.error_limit",
+		"ntp.allow", "ntp.deny", "ntp.rate_interval", "ntp.rate_burst", "ntp.rate_kiss", "ntp.rate_private",
 		"hlc.max_lead"}, live)
+}
+
+// TestChangeForALog: a change of every kind of key, as a log shows it.
+func TestChangeForALog(t *testing.T) {
+	old, next := Default(), fullConfig()
+	old.Node.Name, next.Node.Number = "alpha", 9
+	next.NTP.Allow = nil
+	for i := range 100 {
+		next.NTP.Allow = append(next.NTP.Allow, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24))
+	}
+	got := map[string]string{}
+	for _, c := range Diff(old, next) {
+		got[c.Key] = c.Old + " > " + c.New
+		if len(c.New) > changeLenMax+len("...") {
+			t.Errorf("%s: %d bytes", c.Key, len(c.New))
+		}
+		if c.Refused != "" {
+			t.Errorf("%s is refused: %s", c.Key, c.Refused)
+		}
+	}
+	for key, want := range map[string]string{
+		"node.name": "alpha > t1.example", "node.data_dir": `./data > /var/lib/true "chimer"`, "ntp.workers": "0 > 1024",
+		"ntp.listen":        "127.0.0.1:11123 > 0.0.0.0:123, [::]:123, [fe80::1%eth0]:123, 127.0.0.1:0",
+		"ntp.deny":          " > 10.1.2.3/32, fe80::/10",
+		"ntp.rate_interval": "8s > 1ms", "ntp.interleaved": "true > false",
+	} {
+		if got[key] != want {
+			t.Errorf("%s: %s, want %s", key, got[key], want)
+		}
+	}
+	if allow := got["ntp.allow"]; !strings.HasPrefix(allow, " > 10.0.0.0/24, 10.0.1.0/24, ") || !strings.HasSuffix(allow, "...") {
+		t.Errorf("the long list: %s", allow)
+	}
+	// The number stays with the directory.
+	next = old
+	next.Node.Number = 9
+	diff(t, "a number alone", []Change{{
+		Key: "node.number", Old: "0", New: "9",
+		Refused: "a data directory keeps the number that it was created with: set it back to 0, or name another node.data_dir as well",
+	}}, Diff(old, next))
 }
 
 // The window in force is the old one, which the new max lead is too small for.
@@ -318,6 +404,24 @@ func TestSampleFiles(t *testing.T) {
 	}
 	if found == 0 {
 		t.Error("there is no sample file in the tree")
+	}
+}
+
+// TestReadme: what the README shows of a file is right.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(readme), "\n```toml\n")[1:]
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "\n```")
+		if _, err := Parse("README.md", []byte(text)); err != nil {
+			t.Errorf("%v in\n%s", err, text)
+		}
+	}
+	if len(blocks) == 0 {
+		t.Error("the README shows no file")
 	}
 }
 

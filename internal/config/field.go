@@ -17,9 +17,10 @@ type field struct {
 	// set reads a value of the file into c and reports what is wrong with it. It
 	// leaves c alone when anything is.
 	set func(c *Config, v value) []fault
-	// text is the value of c in the syntax of the file.
-	text func(c *Config) string
-	copy func(to, from *Config)
+	// text is the value of c in the syntax of the file, plain the same without
+	// quotes and brackets.
+	text, plain func(c *Config) string
+	copy        func(to, from *Config)
 }
 
 // fault is one thing wrong with a value. Line is 0 where it is the key's.
@@ -75,14 +76,16 @@ func text(at func(*Config) *string, want string, check func(string) string) fiel
 			*at(c) = v.text
 			return nil
 		},
-		text: func(c *Config) string { return quotedTOML(*at(c)) },
-		copy: func(to, from *Config) { *at(to) = *at(from) },
+		text:  func(c *Config) string { return quotedTOML(*at(c)) },
+		plain: func(c *Config) string { return *at(c) },
+		copy:  func(to, from *Config) { *at(to) = *at(from) },
 	}
 }
 
 // number is a key whose value is an integer from low to high, which T can hold.
 func number[T int | uint8 | uint16](at func(*Config) *T, low, high int64) field {
 	want := fmt.Sprintf("%d to %d", low, high)
+	written := func(c *Config) string { return strconv.FormatInt(int64(*at(c)), 10) }
 	return field{
 		want: want,
 		set: func(c *Config, v value) []fault {
@@ -97,14 +100,46 @@ func number[T int | uint8 | uint16](at func(*Config) *T, low, high int64) field 
 			*at(c) = T(n)
 			return nil
 		},
-		text: func(c *Config) string { return strconv.FormatInt(int64(*at(c)), 10) },
-		copy: func(to, from *Config) { *at(to) = *at(from) },
+		text:  written,
+		plain: written,
+		copy:  func(to, from *Config) { *at(to) = *at(from) },
+	}
+}
+
+// boolean is a key whose value is true or false.
+func boolean(at func(*Config) *bool) field {
+	const want = "true or false"
+	written := func(c *Config) string { return strconv.FormatBool(*at(c)) }
+	return field{
+		want: want,
+		set: func(c *Config, v value) []fault {
+			if v.kind != aBool {
+				return []fault{{text: fmt.Sprintf("want %s, without quotes, not %s", want, v)}}
+			}
+			*at(c) = v.text == "true"
+			return nil
+		},
+		text:  written,
+		plain: written,
+		copy:  func(to, from *Config) { *at(to) = *at(from) },
 	}
 }
 
 // duration is a key whose value is a string such as "250ms", from low to high.
 func duration(at func(*Config) *time.Duration, low, high time.Duration) field {
 	want := fmt.Sprintf("%s to %s", durationText(low), durationText(high))
+	return span(at, want, func(d time.Duration) bool { return d >= low && d <= high })
+}
+
+// durationOrNone is a key whose value is a duration from low to high, or 0s, which
+// means none.
+func durationOrNone(at func(*Config) *time.Duration, none string, low, high time.Duration) field {
+	want := fmt.Sprintf("0s for %s, or %s to %s", none, durationText(low), durationText(high))
+	return span(at, want, func(d time.Duration) bool { return d == 0 || d >= low && d <= high })
+}
+
+// span is a key whose value is a duration that is within its range.
+func span(at func(*Config) *time.Duration, want string, within func(time.Duration) bool) field {
 	return field{
 		want: want,
 		set: func(c *Config, v value) []fault {
@@ -115,14 +150,15 @@ func duration(at func(*Config) *time.Duration, low, high time.Duration) field {
 			if err != nil {
 				return []fault{{text: fmt.Sprintf(`want a duration such as "250ms" or "1.5s", not %s`, quoted(v.text))}}
 			}
-			if d < low || d > high {
+			if !within(d) {
 				return []fault{{text: fmt.Sprintf("want %s, not %s", want, quoted(v.text))}}
 			}
 			*at(c) = d
 			return nil
 		},
-		text: func(c *Config) string { return quotedTOML(durationText(*at(c))) },
-		copy: func(to, from *Config) { *at(to) = *at(from) },
+		text:  func(c *Config) string { return quotedTOML(durationText(*at(c))) },
+		plain: func(c *Config) string { return durationText(*at(c)) },
+		copy:  func(to, from *Config) { *at(to) = *at(from) },
 	}
 }
 
@@ -148,15 +184,28 @@ func addresses(at func(*Config) *[]netip.AddrPort, check func(netip.AddrPort) st
 			}
 			return faults
 		},
-		text: func(c *Config) string {
-			var items []string
-			for _, a := range *at(c) {
-				items = append(items, quotedTOML(a.String()))
-			}
-			return "[" + strings.Join(items, ", ") + "]"
-		},
-		copy: func(to, from *Config) { *at(to) = slices.Clone(*at(from)) },
+		text:  func(c *Config) string { return listText(*at(c)) },
+		plain: func(c *Config) string { return listPlain(*at(c)) },
+		copy:  func(to, from *Config) { *at(to) = slices.Clone(*at(from)) },
 	}
+}
+
+// listText is a list in the syntax of the file.
+func listText[T fmt.Stringer](list []T) string {
+	items := make([]string, len(list))
+	for i, item := range list {
+		items[i] = quotedTOML(item.String())
+	}
+	return "[" + strings.Join(items, ", ") + "]"
+}
+
+// listPlain is a list without quotes and brackets.
+func listPlain[T fmt.Stringer](list []T) string {
+	items := make([]string, len(list))
+	for i, item := range list {
+		items[i] = item.String()
+	}
+	return strings.Join(items, ", ")
 }
 
 func readAddresses(items []value, check func(netip.AddrPort) string) ([]netip.AddrPort, []fault) {
@@ -240,6 +289,20 @@ func pathFault(s string) string {
 		return fmt.Sprintf("want a path of at most %d bytes, not of %d", pathLenMax, len(s))
 	case strings.ContainsFunc(s, unicode.IsControl):
 		return fmt.Sprintf("want a path without control characters, not %s", quoted(s))
+	}
+	return ""
+}
+
+// interfaceLenMax is what the kernel takes of a name: IFNAMSIZ is 16, the last of
+// them zero.
+const interfaceLenMax = 15
+
+const interfaceRange = `the name of a network interface, such as "eth0", or "" for any`
+
+func interfaceFault(s string) string {
+	other := func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) || unicode.IsControl(r) }
+	if len(s) > interfaceLenMax || s == "." || s == ".." || strings.ContainsFunc(s, other) {
+		return fmt.Sprintf("want %s, at most %d bytes without blanks, slashes and colons, not %s", interfaceRange, interfaceLenMax, quoted(s))
 	}
 	return ""
 }

@@ -13,6 +13,8 @@ type key struct {
 	usual         string // what a production file says, where the default differs
 	live          bool   // can change without a restart
 	field         field
+	// refused says why a restart refuses this change too, or "". Nil: it never does.
+	refused func(old, next *Config) string
 }
 
 func (k key) path() string { return k.section + "." + k.name }
@@ -27,6 +29,11 @@ const (
 	windowMin, windowMax         = 20 * time.Millisecond, 10 * time.Second
 	stratumMax                   = 15 // RFC 5905: 16 is unsynchronised
 	numberMax                    = 1<<16 - 1
+	dscpMax                      = 63 // six bits of the IP header
+
+	rateIntervalMin, rateIntervalMax = time.Millisecond, time.Hour
+	rateBurstMax                     = 1_000_000
+	rateKissMax                      = 1 << 16
 )
 
 // keys returns every key, in the order of the template.
@@ -41,6 +48,13 @@ func keys() []key {
 			doc: "Breaks ties between timestamps of different nodes: give each node its own. " +
 				"A data directory keeps the number that it was created with.",
 			field: number(func(c *Config) *uint16 { return &c.Node.Number }, 0, numberMax),
+			refused: func(old, next *Config) string {
+				if old.Node.DataDir != next.Node.DataDir {
+					return ""
+				}
+				return fmt.Sprintf("a data directory keeps the number that it was created with: set it back to %d, or name another node.data_dir as well",
+					old.Node.Number)
+			},
 		}, {
 			section: "node", name: "data_dir",
 			doc:   "Where timestamps are made durable, relative to the working directory. No other process may use it.",
@@ -75,6 +89,48 @@ func keys() []key {
 			doc:   "Threads that answer, for each address. 0 is one for each core.",
 			field: number(func(c *Config) *int { return &c.NTP.Workers }, 0, workersMax),
 		}, {
+			section: "ntp", name: "interface",
+			doc:   "The network interface that requests must come in by and replies leave by.",
+			field: text(func(c *Config) *string { return &c.NTP.Interface }, interfaceRange, interfaceFault),
+		}, {
+			section: "ntp", name: "dscp",
+			doc:   "The code point that replies carry (DSCP), for networks that put time first; 46 is expedited forwarding.",
+			field: number(func(c *Config) *uint8 { return &c.NTP.DSCP }, 0, dscpMax),
+		}, {
+			section: "ntp", name: "allow", live: true,
+			doc: "Who is answered. Of the prefixes of allow and deny that hold a client's address the longest decides. " +
+				"Where none does, the client is denied if allow lists anything, and else allowed.",
+			usual: `["10.0.0.0/8", "2001:db8::/32"]`,
+			field: prefixes(func(c *Config) *[]netip.Prefix { return &c.NTP.Allow }),
+		}, {
+			section: "ntp", name: "deny", live: true,
+			doc:   "Who is not answered: a denied client hears nothing. See allow.",
+			field: prefixes(func(c *Config) *[]netip.Prefix { return &c.NTP.Deny }),
+		}, {
+			section: "ntp", name: "rate_interval", live: true,
+			doc: "The time in which a client earns one request. A client is an IPv4 address, or an IPv6 prefix of 64 " +
+				"bits. What is beyond its rate is refused; one in four is answered all the same, at random, so that a " +
+				"flood in a client's name does not take the time from that client.",
+			field: durationOrNone(func(c *Config) *time.Duration { return &c.NTP.RateInterval }, "no limit", rateIntervalMin, rateIntervalMax),
+		}, {
+			section: "ntp", name: "rate_burst", live: true,
+			doc:   "How many requests a client can save up while it is silent.",
+			field: number(func(c *Config) *int { return &c.NTP.RateBurst }, 1, rateBurstMax),
+		}, {
+			section: "ntp", name: "rate_kiss", live: true,
+			doc:   "One in so many refusals, at random, is a reply with the kiss code RATE in place of silence. 0 is never.",
+			field: number(func(c *Config) *int { return &c.NTP.RateKiss }, 0, rateKissMax),
+		}, {
+			section: "ntp", name: "rate_private", live: true,
+			doc: "Limit private, link-local and loopback addresses too. Many clients of a site can hide behind one of " +
+				"those, and no stranger's datagram comes from there.",
+			field: boolean(func(c *Config) *bool { return &c.NTP.RatePrivate }),
+		}, {
+			section: "ntp", name: "interleaved",
+			doc: "Answer in interleaved mode (RFC 9769) the clients that ask for it: with the kernel's transmit " +
+				"timestamp of the reply before, which is more exact.",
+			field: boolean(func(c *Config) *bool { return &c.NTP.Interleaved }),
+		}, {
 			section: "hlc", name: "max_lead", live: true,
 			doc:   "How far timestamps may run ahead of this clock, by load or by what another node has sent.",
 			field: duration(func(c *Config) *time.Duration { return &c.HLC.MaxLead }, leadMin, leadMax),
@@ -102,6 +158,18 @@ func crossChecks(c *Config) []crossFault {
 			text: fmt.Sprintf("window (%s) must be less than max_lead (%s): after a crash the clock leads by up to the window",
 				durationText(c.HLC.Window), durationText(c.HLC.MaxLead)),
 		})
+	}
+	denied := make(map[netip.Prefix]bool, len(c.NTP.Deny))
+	for _, p := range c.NTP.Deny {
+		denied[p] = true
+	}
+	for _, p := range c.NTP.Allow {
+		if denied[p] {
+			faults = append(faults, crossFault{
+				keys: []string{"ntp.allow", "ntp.deny"},
+				text: fmt.Sprintf("allow and deny both list %q: take it out of one of them", p),
+			})
+		}
 	}
 	return faults
 }

@@ -66,8 +66,10 @@ func problems(list []Problem) error {
 func quoted(s string) string { return strconv.Quote(clipped(s)) }
 
 // clipped is s, cut where it is long for a message.
-func clipped(s string) string {
-	const most = 80
+func clipped(s string) string { return cut(s, 80) }
+
+// cut is s, or as much of it as most bytes hold, and that there is more.
+func cut(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}

@@ -19,7 +19,7 @@ func TestProblems(t *testing.T) {
 		"wrong section":     {"[clock]\nworkers = 1", []string{"t.toml:2: clock.workers: unknown key; did you mean ntp.workers?"}},
 		"same name nearby":  {"[api]\nliten = 1", []string{"t.toml:2: api.liten: unknown key; did you mean api.listen?"}},
 		"no section":        {"data_dir = 'x'", []string{"t.toml:1: data_dir: unknown key; did you mean node.data_dir?"}},
-		"nothing near":      {"[ntp]\nbroadcast = 1", []string{"t.toml:2: ntp.broadcast: unknown key; the keys of [ntp] are listen, workers"}},
+		"nothing near":      {"[ntp]\nbroadcast = 1", []string{"t.toml:2: ntp.broadcast: unknown key; the keys of [ntp] are listen, workers, interface, dscp, allow, deny, rate_interval, rate_burst, rate_kiss, rate_private, interleaved"}},
 		"nothing near, top": {"broadcast = 1", []string{"t.toml:1: broadcast: unknown key; the sections are node, clock, ntp, hlc, api"}},
 		"deep":              {"[ntp]\nlisten.x = 1", []string{"t.toml:2: ntp.listen.x: unknown key"}},
 		"terminal escapes":  {"\"\\u001b[2J\" = 1", []string{`t.toml:1: "\x1b[2J": unknown key`}},
@@ -100,9 +100,55 @@ func TestProblems(t *testing.T) {
 		"open API":                             {"api.listen = ['0.0.0.0:8123']", []string{`t.toml:1: api.listen: "0.0.0.0:8123" is not a loopback address: this version has neither TLS nor tokens`}},
 		"API to anyone":                        {"api.listen = ['[::]:8123']", []string{"is not a loopback address"}},
 		"two addresses":                        {"ntp.listen = ['x',\n 'y']", []string{`t.toml:1: ntp.listen: "x"`, `t.toml:2: ntp.listen: "y"`}},
-		"a fault hides cross":                  {"[hlc]\nmax_lead = '2h'\nwindow = '5s'", []string{`t.toml:2: hlc.max_lead: want 10ms to 1h, not "2h"`}},
-		"two of syntax":                        {"[ntp\n[hlc]\nwindow = '1ms\n", []string{"t.toml:1: this is not TOML", "t.toml:3: this is not TOML"}},
-		"faults hide no cross":                 {"hlc.max_lead = '100ms'\nx = 1", []string{"t.toml:1: hlc.max_lead: window", "t.toml:2: x: unknown key"}},
+		"interface too long":                   {"ntp.interface = 'enp3s0f1np1.4094'", []string{`t.toml:1: ntp.interface: want the name of a network interface, such as "eth0", or "" for any, at most 15 bytes`}},
+		"interface with a path":                {"ntp.interface = 'a/b'", []string{`ntp.interface: want the name`}},
+		"interface with a colon":               {"ntp.interface = 'eth0:1'", []string{`not "eth0:1"`}},
+		"interface with a blank":               {"ntp.interface = 'eth 0'", []string{`not "eth 0"`}},
+		"interface with a control":             {`ntp.interface = "eth\u0001"`, []string{`not "eth\x01"`}},
+		"interface that is a directory":        {"ntp.interface = '..'", []string{`not ".."`}},
+		"interface number":                     {"ntp.interface = 2", []string{"ntp.interface: want a string: the name of a network interface"}},
+		"dscp large":                           {"ntp.dscp = 64", []string{"t.toml:1: ntp.dscp: want 0 to 63, not 64"}},
+		"dscp by name":                         {"ntp.dscp = 'EF'", []string{`ntp.dscp: want an integer, 0 to 63, not the string "EF"`}},
+		"prefix alone":                         {"ntp.allow = '10.0.0.0/8'", []string{`ntp.allow: want a list of up to 4096 prefixes or addresses, such as ["10.0.0.0/8", "2001:db8::/32"], not the string "10.0.0.0/8"`}},
+		"number for a prefix":                  {"ntp.allow = [10]", []string{`ntp.allow: want prefixes in quotes, such as "10.0.0.0/8", not an integer (10)`}},
+		"host bits":                            {"[ntp]\nallow = ['10.0.0.0/8',\n'10.1.2.3/8']", []string{`t.toml:3: ntp.allow: "10.1.2.3/8" has bits set beyond its length: write "10.0.0.0/8", or the address alone`}},
+		"host bits, IPv6":                      {"ntp.deny = ['2001:db8::1/32']", []string{`write "2001:db8::/32", or`}},
+		"mapped":                               {"ntp.deny = ['::ffff:10.0.0.0/104']", []string{`ntp.deny: "::ffff:10.0.0.0/104" is an IPv4 prefix in IPv6 clothes: write "10.0.0.0/8"`}},
+		"mapped, host bits":                    {"ntp.deny = ['::ffff:10.0.0.1/104']", []string{`write "10.0.0.0/8"`}},
+		"mapped address":                       {"ntp.deny = ['::ffff:10.0.0.1']", []string{`write "10.0.0.1/32"`}},
+		"mapped, all":                          {"ntp.deny = ['::ffff:0:0/96']", []string{`write "0.0.0.0/0"`}},
+		"mapped, more than all":                {"ntp.deny = ['::ffff:0:0/95']", []string{`write "::fffe:0:0/95"`}},
+		"zone":                                 {"ntp.deny = ['fe80::1%eth0']", []string{`ntp.deny: "fe80::1%eth0" names a zone: write it without; ntp.interface says where`}},
+		"zone, prefix":                         {"ntp.deny = ['fe80::%eth0/64']", []string{`names a zone`}},
+		"prefix too long":                      {"ntp.deny = ['10.0.0.0/33']", []string{`ntp.deny: "10.0.0.0/33" is neither a prefix nor an address: write it as "10.0.0.0/8", "2001:db8::/32" or "192.0.2.1"`}},
+		"netmask":                              {"ntp.deny = ['10.0.0.0/255.0.0.0']", []string{`is neither a prefix nor an address`}},
+		"prefix of three":                      {"ntp.deny = ['10.0.0/24']", []string{`is neither a prefix nor an address`}},
+		"prefix name":                          {"ntp.deny = ['localhost']", []string{`"localhost" is neither a prefix nor an address`}},
+		"empty prefix":                         {"ntp.deny = ['']", []string{`"" is neither a prefix nor an address`}},
+		"prefix with a port":                   {"ntp.deny = ['10.0.0.1:123']", []string{`is neither a prefix nor an address`}},
+		"prefix twice":                         {"ntp.deny = ['10.0.0.1',\n'10.0.0.1/32']", []string{`t.toml:2: ntp.deny: "10.0.0.1/32" is in the list twice`}},
+		"many kinds":                           {"[ntp]\nallow = ['x', '10.0.0.1/8', '10.0.0.0/8',\n'10.0.0.0/8', 5]", []string{`t.toml:2: ntp.allow: "x"`, `"10.0.0.1/8"`, `t.toml:3: ntp.allow: "10.0.0.0/8" is in the list twice`, `an integer (5)`}},
+		"in both":                              {"[ntp]\ndeny = ['::1', '10.0.0.0/8']\nallow = ['10.0.0.0/8', '::1/128', '10.0.0.0/9']", []string{`t.toml:3: ntp.allow: allow and deny both list "10.0.0.0/8": take it out of one of them`, `t.toml:3: ntp.allow: allow and deny both list "::1/128"`}},
+		"in both, and a fault":                 {"[ntp]\ndeny = ['10.0.0.0/8', 'x']\nallow = ['10.0.0.0/8']", []string{`t.toml:2: ntp.deny: "x"`}},
+		"rate interval small":                  {"ntp.rate_interval = '999us'", []string{`ntp.rate_interval: want 0s for no limit, or 1ms to 1h, not "999us"`}},
+		"rate interval large":                  {"ntp.rate_interval = '1h1s'", []string{`want 0s for no limit, or 1ms to 1h, not "1h1s"`}},
+		"rate interval negative":               {"ntp.rate_interval = '-8s'", []string{`not "-8s"`}},
+		"rate interval number":                 {"ntp.rate_interval = 8", []string{`want a duration in quotes`}},
+		"rate burst small":                     {"ntp.rate_burst = 0", []string{`want 1 to 1000000, not 0`}},
+		"rate burst large":                     {"ntp.rate_burst = 1_000_001", []string{`want 1 to 1000000, not 1_000_001`}},
+		"rate kiss negative":                   {"ntp.rate_kiss = -1", []string{`want 0 to 65536, not -1`}},
+		"rate kiss large":                      {"ntp.rate_kiss = 65537", []string{`want 0 to 65536, not 65537`}},
+		"truth in quotes":                      {"ntp.rate_private = 'true'", []string{`t.toml:1: ntp.rate_private: want true or false, without quotes, not the string "true"`}},
+		"number for truth":                     {"ntp.interleaved = 1", []string{`ntp.interleaved: want true or false, without quotes, not an integer (1)`}},
+		"near rate":                            {"ntp.rate_intervall = '8s'", []string{`did you mean ntp.rate_interval?`}},
+		"near deny":                            {"ntp.denied = []", []string{`did you mean ntp.deny?`}},
+		"near allow":                           {"ntp.allowed = []", []string{`did you mean ntp.allow?`}},
+		"near interleaved":                     {"ntp.interleave = true", []string{`did you mean ntp.interleaved?`}},
+		"all kinds at once": {"[ntp]\nalow = []\ndeny = ['x']\ndscp = 64\nrate_kiss = -1\nrate_private = 0\nrate_interval = '2h'\ninterface = '.'",
+			[]string{"t.toml:2: ntp.alow:", "t.toml:3: ntp.deny:", "t.toml:4: ntp.dscp:", "t.toml:5: ntp.rate_kiss:", "t.toml:6: ntp.rate_private:", "t.toml:7: ntp.rate_interval:", "t.toml:8: ntp.interface:"}},
+		"a fault hides cross":  {"[hlc]\nmax_lead = '2h'\nwindow = '5s'", []string{`t.toml:2: hlc.max_lead: want 10ms to 1h, not "2h"`}},
+		"two of syntax":        {"[ntp\n[hlc]\nwindow = '1ms\n", []string{"t.toml:1: this is not TOML", "t.toml:3: this is not TOML"}},
+		"faults hide no cross": {"hlc.max_lead = '100ms'\nx = 1", []string{"t.toml:1: hlc.max_lead: window", "t.toml:2: x: unknown key"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Parse("t.toml", []byte(c.in))
@@ -134,6 +180,24 @@ func TestTooManyAddresses(t *testing.T) {
 	}
 	if _, err := Parse("t.toml", in(listenMax+1)); err == nil {
 		t.Error("17 addresses were accepted")
+	}
+}
+
+func TestTooManyPrefixes(t *testing.T) {
+	var list []string
+	for i := range prefixesMax + 1 {
+		list = append(list, fmt.Sprintf(`"2001:db8:%x::/48"`, i))
+	}
+	in := func(n int) []byte { return []byte("ntp.allow = [" + strings.Join(list[:n], ", ") + "]") }
+	c, err := Parse("t.toml", in(prefixesMax))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Parse("again", []byte(c.TOML())); err != nil || len(again.NTP.Allow) != prefixesMax {
+		t.Errorf("%d read back, %v", len(again.NTP.Allow), err)
+	}
+	if _, err := Parse("t.toml", in(prefixesMax+1)); err == nil || !strings.Contains(err.Error(), "want a list of up to 4096 prefixes or addresses, not a list of 4097") {
+		t.Errorf("4097 prefixes: %v", err)
 	}
 }
 

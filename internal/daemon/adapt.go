@@ -74,16 +74,21 @@ func (d *Daemon) State() api.State {
 		Fenced:        d.store.Err(),
 		NTPListen:     addrs(d.ntp.Addrs()),
 		Alarms:        *d.keeper.alarms.Load(),
-		NTPVerdicts:   make(map[string]uint64),
 	}
-	counts := d.ntp.Counts()
-	state.NTPUnstamped, state.NTPSendErrors, state.NTPReceiveErrors = counts.Unstamped, counts.SendErrors, counts.ReceiveErrors
-	for _, v := range ntpserver.Verdicts() {
-		state.NTPVerdicts[v.String()] = counts.Verdicts[v]
-	}
+	tellCounts(&state, d.ntp.Counts())
 	state.Unhealthy = d.unhealthy(&state)
 	state.NotReady = d.notReady(&state)
 	return state
+}
+
+// tellCounts says in a state what the NTP server has counted.
+func tellCounts(state *api.State, counts ntpserver.Counts) {
+	state.NTPUnstamped, state.NTPSendErrors, state.NTPReceiveErrors = counts.Unstamped, counts.SendErrors, counts.ReceiveErrors
+	state.NTPKernelDrops, state.NTPStamps, state.NTPStampsMissed = counts.KernelDrops, counts.Departures, counts.Unfollowed
+	state.NTPVerdicts = make(map[string]uint64)
+	for _, v := range ntpserver.Verdicts() {
+		state.NTPVerdicts[v.String()] = counts.Verdicts[v]
+	}
 }
 
 // unhealthy lists what a restart might mend.
@@ -116,6 +121,9 @@ func (d *Daemon) notReady(state *api.State) []string {
 	}
 	return reasons
 }
+
+// Clients implements api.Node.
+func (d *Daemon) Clients() []ntpserver.Client { return d.ntp.Clients(clientsMax) }
 
 // AcceptClock implements api.Node.
 func (d *Daemon) AcceptClock(jump time.Duration) (time.Duration, error) {

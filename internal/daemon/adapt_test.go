@@ -1,22 +1,29 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
 	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/internal/api"
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/config"
 	"github.com/truechimer/truechimer/internal/ntp"
 	"github.com/truechimer/truechimer/internal/rpc"
 	"github.com/truechimer/truechimer/internal/sysclock"
+	"github.com/truechimer/truechimer/ntpserver"
 )
 
 // TestFiguresAgree: the NTP header, the status, the metrics and the intervals tell of one
@@ -59,6 +66,13 @@ func TestFiguresAgree(t *testing.T) {
 				after = n.status()
 			}
 			s := before.Clock
+			// A leap second is announced on the last day of its month, and known before.
+			if wall := system.wall().UTC(); c.leap != ntp.LeapUnsynchronised && wall.Add(24*time.Hour).Month() == wall.Month() {
+				if s.Leap != uint32(c.leap) {
+					t.Errorf("leap %d in the status, want %d", s.Leap, c.leap)
+				}
+				s.Leap, c.leap = 0, 0
+			}
 			if h.Leap != c.leap || h.Stratum != c.stratum || h.RefID.Text(h.Stratum) != c.refid {
 				t.Errorf("leap %d, stratum %d, refid %s, want %+v", h.Leap, h.Stratum, h.RefID.Text(h.Stratum), c)
 			}
@@ -167,6 +181,79 @@ func TestClaims(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+}
+
+// TestTellCounts: every count of the server finds its place in the state.
+func TestTellCounts(t *testing.T) {
+	counts := ntpserver.Counts{Unstamped: 1, SendErrors: 2, ReceiveErrors: 3, KernelDrops: 4, Departures: 5, Unfollowed: 6}
+	want := map[string]uint64{}
+	for i, v := range ntpserver.Verdicts() {
+		counts.Verdicts[v] = uint64(10 + i)
+		want[v.String()] = uint64(10 + i)
+	}
+	var s api.State
+	tellCounts(&s, counts)
+	if got := []uint64{s.NTPUnstamped, s.NTPSendErrors, s.NTPReceiveErrors, s.NTPKernelDrops, s.NTPStamps, s.NTPStampsMissed}; !slices.Equal(got, []uint64{1, 2, 3, 4, 5, 6}) {
+		t.Errorf("%d", got)
+	}
+	if !maps.Equal(s.NTPVerdicts, want) {
+		t.Errorf("got  %v\nwant %v", s.NTPVerdicts, want)
+	}
+}
+
+// TestServerOptions: every key of the section finds its place in what the NTP server gets.
+func TestServerOptions(t *testing.T) {
+	c := config.NTP{
+		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}, Workers: 2, Interface: "three", DSCP: 4,
+		Allow: []netip.Prefix{netip.MustParsePrefix("5.0.0.0/8")}, Deny: []netip.Prefix{netip.MustParsePrefix("6.0.0.0/8")},
+		RateInterval: 7, RateBurst: 8, RateKiss: 9, RatePrivate: true, Interleaved: true,
+	}
+	got := fmt.Sprintf("%+v", serverOptions(&c))
+	want := "{Addrs:[127.0.0.1:1] Workers:2 Claims:<nil> Policy:{Allow:[5.0.0.0/8] Deny:[6.0.0.0/8] Rate:{Interval:7ns Burst:8 Kiss:9 Private:true}} " +
+		"BasicOnly:false ClientsMax:65536 DSCP:4 Interface:three Logger:<nil>}"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	c.Interleaved, c.RatePrivate = false, false
+	if o := serverOptions(&c); !o.BasicOnly || o.Policy.Rate.Private {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestClients: who asked is told by the API, and what became of it.
+func TestClients(t *testing.T) {
+	n := start(t, newFakeSystem(today(), synced), testConfig(dataDir(t), false), false)
+	if r := n.clients(); len(r.Clients) != 0 || r.Remembered != 0 {
+		t.Errorf("%v before anybody asked", r)
+	}
+	before := n.system.wall()
+	for range 3 {
+		n.ask()
+	}
+	after := n.system.wall()
+	r := n.clients()
+	if len(r.Clients) != 1 || r.Remembered != 1 {
+		t.Fatalf("%v", r)
+	}
+	c := r.Clients[0]
+	last := time.Unix(0, c.LastUnixNs)
+	if c.Address != "127.0.0.1" || c.Version != 4 || c.Mode != 3 || c.Interleaved || c.Requests != 3 || c.Drops != 0 ||
+		c.IntervalNs <= 0 || c.PollLog2 == nil || last.Before(before.Add(-time.Millisecond)) || last.After(after.Add(time.Millisecond)) {
+		t.Errorf("%v, asked from %v to %v", c, before, after)
+	}
+	if now := time.Unix(0, r.UtcUnixNs); now.Before(last) || now.After(n.system.wall()) {
+		t.Errorf("answered at %v", now)
+	}
+}
+
+// clients returns the clients as the API tells of them.
+func (n *node) clients() *rpc.ClientsResponse {
+	n.t.Helper()
+	r, err := n.admin.Clients(context.Background(), connect.NewRequest(&rpc.ClientsRequest{}))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return r.Msg
 }
 
 // TestClaimsOf: claims are made once for each snapshot, and never of another one.

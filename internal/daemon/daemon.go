@@ -23,6 +23,8 @@ const (
 	stopMax = 4500 * time.Millisecond
 	// stalledAfter is how old a snapshot may get before the clock loop counts as stalled.
 	stalledAfter = 10 * time.Second
+	// clientsMax is how many addresses are remembered of those that ask for the time.
+	clientsMax = 1 << 16
 )
 
 // ErrStop reports that the parts did not stop in time. What was acknowledged is on disk
@@ -79,14 +81,12 @@ func (d *Daemon) open(o Options) (err error) {
 	d.keeper = newTimekeeper(o.System, settings(&o.Config), o.Logger)
 	// Addresses come before the store: a second process is told so before it would
 	// touch the data of the first.
-	d.ntp, err = ntpserver.Listen(ntpserver.Options{
-		Addrs:   o.Config.NTP.Listen,
-		Workers: o.Config.NTP.Workers,
-		Claims:  func() *ntpserver.Claims { return d.claims.of(d.keeper.current()) },
-		Logger:  o.Logger,
-	})
+	serving := serverOptions(&o.Config.NTP)
+	serving.Claims = func() *ntpserver.Claims { return d.claims.of(d.keeper.current()) }
+	serving.Logger = o.Logger
+	d.ntp, err = ntpserver.Listen(serving)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; %s", err, bindingKeys(&o.Config.NTP))
 	}
 	d.api, err = api.Listen(o.Config.API.Listen, o.Logger)
 	if err != nil {
@@ -197,12 +197,46 @@ func (d *Daemon) Reload(next config.Config) ([]config.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.issuer.SetMaxLead(adopted.HLC.MaxLead); err != nil {
+	// Adopt has checked both: neither is expected to fail.
+	if err := d.ntp.SetPolicy(policy(&adopted.NTP)); err != nil {
 		return nil, err
+	}
+	if err := d.issuer.SetMaxLead(adopted.HLC.MaxLead); err != nil {
+		return nil, errors.Join(err, d.ntp.SetPolicy(policy(&d.config.NTP)))
 	}
 	d.keeper.set(settings(&adopted))
 	d.config = adopted
 	return changes, nil
+}
+
+// serverOptions are what the NTP server needs of the configuration.
+func serverOptions(c *config.NTP) ntpserver.Options {
+	return ntpserver.Options{
+		Addrs:      c.Listen,
+		Workers:    c.Workers,
+		Policy:     policy(c),
+		BasicOnly:  !c.Interleaved,
+		ClientsMax: clientsMax,
+		DSCP:       c.DSCP,
+		Interface:  c.Interface,
+	}
+}
+
+// policy is who may ask the NTP server, and how often.
+func policy(c *config.NTP) ntpserver.Policy {
+	return ntpserver.Policy{
+		Allow: c.Allow,
+		Deny:  c.Deny,
+		Rate:  ntpserver.Rate{Interval: c.RateInterval, Burst: c.RateBurst, Kiss: c.RateKiss, Private: c.RatePrivate},
+	}
+}
+
+// bindingKeys names the keys that say where the NTP server listens.
+func bindingKeys(c *config.NTP) string {
+	if c.Interface == "" {
+		return "ntp.listen names the addresses"
+	}
+	return "ntp.listen names the addresses and ntp.interface the interface"
 }
 
 // settings are what the clock driver needs of the configuration.

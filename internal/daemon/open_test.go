@@ -111,7 +111,7 @@ func TestPortInUse(t *testing.T) {
 		t.Run("NTP, "+name, func(t *testing.T) {
 			c := testConfig(dir, false)
 			c.NTP.Listen = append([]netip.AddrPort{freePort(t)}, first.d.ntp.Addrs()...)
-			err := wantRefusal(t, c, first.d.ntp.Addrs()[0].String(), "another NTP server holds the port", "listen on another port")
+			err := wantRefusal(t, c, first.d.ntp.Addrs()[0].String(), "another NTP server holds the port", "listen on another port; ntp.listen names the addresses")
 			if Refused(err) {
 				t.Error("the store is blamed")
 			}
@@ -134,6 +134,15 @@ func TestPortInUse(t *testing.T) {
 	}
 	if m := first.ask(); m.Fault != nil {
 		t.Error(m.Fault)
+	}
+}
+
+// TestNoSuchInterface: an interface that there is not is refused by its name and its key.
+func TestNoSuchInterface(t *testing.T) {
+	c := testConfig(dataDir(t), false)
+	c.NTP.Interface = "nosuch0"
+	if err := wantRefusal(t, c, `"nosuch0"`, "; ntp.listen names the addresses and ntp.interface the interface"); Refused(err) {
+		t.Error("the store is blamed")
 	}
 }
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/truechimer/truechimer/internal/config"
+	"github.com/truechimer/truechimer/internal/ntp"
+	"github.com/truechimer/truechimer/internal/upstream"
 )
 
 // changed lists the keys of changes, and which of them are live.
@@ -68,19 +71,101 @@ func TestReload(t *testing.T) {
 	reload(func(c *config.Config) {
 		c.Node.Name, c.Node.DataDir = "beta", "elsewhere"
 		c.NTP.Workers++
+		c.NTP.Interface, c.NTP.DSCP, c.NTP.Interleaved = "lo", 46, false
 		c.NTP.Listen = []netip.AddrPort{freePort(t)}
 		c.API.Listen = []netip.AddrPort{freePort(t)}
 		c.HLC.MaxLead = 3 * time.Second
 		c.HLC.Window = 500 * time.Millisecond
-	}, "node.name", "node.data_dir", "ntp.listen", "ntp.workers", "hlc.max_lead live", "hlc.window", "api.listen")
+	}, "node.name", "node.data_dir", "ntp.listen", "ntp.workers", "ntp.interface", "ntp.dscp", "ntp.interleaved", "hlc.max_lead live", "hlc.window", "api.listen")
 	if s := n.status(); s.Node.Name != "alpha" || time.Duration(s.Hlc.MaxLeadNs) != 3*time.Second {
 		t.Errorf("%v", s)
 	}
 	// They go on waiting, and being named, until the restart or until they are taken back.
-	reload(func(*config.Config) {}, "node.name", "node.data_dir", "ntp.listen", "ntp.workers", "hlc.window", "api.listen")
+	reload(func(*config.Config) {}, "node.name", "node.data_dir", "ntp.listen", "ntp.workers", "ntp.interface", "ntp.dscp", "ntp.interleaved", "hlc.window", "api.listen")
 	running.HLC.MaxLead = 3 * time.Second
 	reload(func(c *config.Config) { *c = running })
 	n.now()
+}
+
+// TestReloadPolicy: who may ask, and how often, changes with the next request.
+func TestReloadPolicy(t *testing.T) {
+	c := testConfig(dataDir(t), false)
+	n := start(t, newFakeSystem(today(), synced), c, false)
+	reload := func(do func(*config.NTP), want ...string) {
+		t.Helper()
+		do(&c.NTP)
+		changes, err := n.d.Reload(c)
+		if got := changed(changes); err != nil || !slices.Equal(got, want) {
+			t.Errorf("changes %v, %v, want %v", got, err, want)
+		}
+	}
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	n.ask()
+	reload(func(c *config.NTP) { c.Deny = loopback }, "ntp.deny live")
+	n.wantSilence()
+	reload(func(c *config.NTP) { c.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} }, "ntp.allow live")
+	n.ask() // the longer prefix decides
+	reload(func(c *config.NTP) { c.Allow, c.Deny = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, nil }, "ntp.allow live", "ntp.deny live")
+	n.wantSilence()
+	reload(func(c *config.NTP) { c.Allow = nil }, "ntp.allow live")
+	n.ask()
+
+	// Loopback has no limit unless that is asked for.
+	reload(func(c *config.NTP) { c.RateInterval, c.RateBurst, c.RateKiss = time.Hour, 1, 1 }, "ntp.rate_interval live", "ntp.rate_burst live", "ntp.rate_kiss live")
+	for range 10 {
+		if m := n.ask(); m.Fault != nil {
+			t.Error(m.Fault)
+		}
+	}
+	reload(func(c *config.NTP) { c.RatePrivate = true }, "ntp.rate_private live")
+	kissed := 0
+	for range 40 { // one in four is let through by chance
+		if m := n.ask(); m.Header.RefID == ntp.KissRATE {
+			kissed++
+		}
+	}
+	if kissed == 0 {
+		t.Error("nobody was told of a rate")
+	}
+	reload(func(c *config.NTP) { c.RateInterval = 0 }, "ntp.rate_interval live")
+	for range 10 {
+		if m := n.ask(); m.Fault != nil {
+			t.Error(m.Fault)
+		}
+	}
+	verdicts := n.status().Ntp.Verdicts
+	if verdicts["denied"] != 2 || verdicts["kissed"] != uint64(kissed) {
+		t.Errorf("%d kissed, counted %v", kissed, verdicts)
+	}
+	if r := n.clients(); len(r.Clients) != 1 || r.Clients[0].Drops != uint64(2+kissed) {
+		t.Errorf("%d refused, told of %v", 2+kissed, r)
+	}
+}
+
+// wantSilence asks the NTP server, which must not answer.
+func (n *node) wantSilence() {
+	n.t.Helper()
+	denied := n.status().Ntp.Verdicts["denied"]
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := upstream.Exchange(ctx, n.d.ntp.Addrs()[0])
+		answered <- err
+	}()
+	eventually(n.t, "the request to be denied", func() bool { return n.status().Ntp.Verdicts["denied"] > denied })
+	cancel()
+	if err := <-answered; err == nil {
+		n.t.Error("it was answered")
+	}
+}
+
+// TestStartPolicy: the policy of the file is in force from the start.
+func TestStartPolicy(t *testing.T) {
+	c := testConfig(dataDir(t), false)
+	c.NTP.Deny = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	n := start(t, newFakeSystem(today(), synced), c, false)
+	n.wantSilence()
 }
 
 // TestReloadInvalid: a result that would not be valid changes nothing at all.
@@ -100,6 +185,21 @@ func TestReloadInvalid(t *testing.T) {
 	if changes, err := n.d.Reload(next); err == nil || len(changes) > 0 {
 		t.Errorf("%v, %v", changes, err)
 	}
+	next = c
+	next.NTP.Deny = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	next.HLC.Window, next.HLC.MaxLead = 20*time.Millisecond, 100*time.Millisecond
+	if changes, err := n.d.Reload(next); err == nil || len(changes) > 0 {
+		t.Errorf("%v, %v", changes, err)
+	}
+	n.ask()
+	next = c
+	next.HLC.MaxLead = 2 * time.Second
+	next.NTP.Deny = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	next.NTP.Allow = next.NTP.Deny
+	if changes, err := n.d.Reload(next); err == nil || !strings.Contains(err.Error(), "allow and deny both list") || len(changes) > 0 {
+		t.Errorf("%v, %v", changes, err)
+	}
+	n.ask()
 	if s := n.status(); s.Clock.Stratum != 10 || time.Duration(s.Hlc.MaxLeadNs) != time.Second {
 		t.Errorf("%v", s)
 	}

@@ -77,6 +77,68 @@ func (ClockState) EnumDescriptor() ([]byte, []int) {
 	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{0}
 }
 
+// ClientsOrder says which clients come first. Those that are equal are in the order of
+// CLIENTS_ORDER_LAST.
+type ClientsOrder int32
+
+const (
+	// The same as CLIENTS_ORDER_LAST.
+	ClientsOrder_CLIENTS_ORDER_UNSPECIFIED ClientsOrder = 0
+	// Those that were heard last.
+	ClientsOrder_CLIENTS_ORDER_LAST ClientsOrder = 1
+	// Those with the most requests.
+	ClientsOrder_CLIENTS_ORDER_REQUESTS ClientsOrder = 2
+	// Those of which the most requests were refused.
+	ClientsOrder_CLIENTS_ORDER_DROPS ClientsOrder = 3
+	// The smallest addresses, IPv4 before IPv6.
+	ClientsOrder_CLIENTS_ORDER_ADDRESS ClientsOrder = 4
+)
+
+// Enum value maps for ClientsOrder.
+var (
+	ClientsOrder_name = map[int32]string{
+		0: "CLIENTS_ORDER_UNSPECIFIED",
+		1: "CLIENTS_ORDER_LAST",
+		2: "CLIENTS_ORDER_REQUESTS",
+		3: "CLIENTS_ORDER_DROPS",
+		4: "CLIENTS_ORDER_ADDRESS",
+	}
+	ClientsOrder_value = map[string]int32{
+		"CLIENTS_ORDER_UNSPECIFIED": 0,
+		"CLIENTS_ORDER_LAST":        1,
+		"CLIENTS_ORDER_REQUESTS":    2,
+		"CLIENTS_ORDER_DROPS":       3,
+		"CLIENTS_ORDER_ADDRESS":     4,
+	}
+)
+
+func (x ClientsOrder) Enum() *ClientsOrder {
+	p := new(ClientsOrder)
+	*p = x
+	return p
+}
+
+func (x ClientsOrder) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ClientsOrder) Descriptor() protoreflect.EnumDescriptor {
+	return file_truechimer_v1_node_proto_enumTypes[1].Descriptor()
+}
+
+func (ClientsOrder) Type() protoreflect.EnumType {
+	return &file_truechimer_v1_node_proto_enumTypes[1]
+}
+
+func (x ClientsOrder) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ClientsOrder.Descriptor instead.
+func (ClientsOrder) EnumDescriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{1}
+}
+
 // StatusRequest is empty.
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -629,7 +691,9 @@ type Ntp struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Listen []string               `protobuf:"bytes,1,rep,name=listen,proto3" json:"listen,omitempty"`
 	// Datagrams by what became of them, since the start.
-	Verdicts      map[string]uint64 `protobuf:"bytes,2,rep,name=verdicts,proto3" json:"verdicts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Verdicts map[string]uint64 `protobuf:"bytes,2,rep,name=verdicts,proto3" json:"verdicts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Datagrams that the kernel dropped because they were not read in time; not in verdicts.
+	KernelDrops   uint64 `protobuf:"varint,3,opt,name=kernel_drops,json=kernelDrops,proto3" json:"kernel_drops,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -676,6 +740,13 @@ func (x *Ntp) GetVerdicts() map[string]uint64 {
 		return x.Verdicts
 	}
 	return nil
+}
+
+func (x *Ntp) GetKernelDrops() uint64 {
+	if x != nil {
+		return x.KernelDrops
+	}
+	return 0
 }
 
 // Alarm is something that an operator should know.
@@ -742,6 +813,242 @@ func (x *Alarm) GetSinceUnixNs() int64 {
 	return 0
 }
 
+// ClientsRequest says how many clients to tell of, and which.
+type ClientsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many at the most, 1 to 1000; absent means 100.
+	Limit         *int64       `protobuf:"varint,1,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
+	Order         ClientsOrder `protobuf:"varint,2,opt,name=order,proto3,enum=truechimer.v1.ClientsOrder" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientsRequest) Reset() {
+	*x = ClientsRequest{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientsRequest) ProtoMessage() {}
+
+func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientsRequest.ProtoReflect.Descriptor instead.
+func (*ClientsRequest) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ClientsRequest) GetLimit() int64 {
+	if x != nil && x.Limit != nil {
+		return *x.Limit
+	}
+	return 0
+}
+
+func (x *ClientsRequest) GetOrder() ClientsOrder {
+	if x != nil {
+		return x.Order
+	}
+	return ClientsOrder_CLIENTS_ORDER_UNSPECIFIED
+}
+
+// ClientsResponse carries the clients in the order that was asked for, cut at the limit.
+type ClientsResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Clients []*NtpClient           `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
+	// How many the node remembers, those beyond the limit among them: 65536 at the most. A
+	// new one then takes the place of one that has been silent for longer than others.
+	Remembered int64 `protobuf:"varint,2,opt,name=remembered,proto3" json:"remembered,omitempty"`
+	// The time served at the moment of this answer, Unix nanoseconds.
+	UtcUnixNs     int64 `protobuf:"varint,3,opt,name=utc_unix_ns,json=utcUnixNs,proto3" json:"utc_unix_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientsResponse) Reset() {
+	*x = ClientsResponse{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientsResponse) ProtoMessage() {}
+
+func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientsResponse.ProtoReflect.Descriptor instead.
+func (*ClientsResponse) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ClientsResponse) GetClients() []*NtpClient {
+	if x != nil {
+		return x.Clients
+	}
+	return nil
+}
+
+func (x *ClientsResponse) GetRemembered() int64 {
+	if x != nil {
+		return x.Remembered
+	}
+	return 0
+}
+
+func (x *ClientsResponse) GetUtcUnixNs() int64 {
+	if x != nil {
+		return x.UtcUnixNs
+	}
+	return 0
+}
+
+// NtpClient is what the node remembers of one address.
+type NtpClient struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// NTP version of its last request, 1 to 4.
+	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// NTP mode of its last request: 3, or 0 from a client of version 1.
+	Mode uint32 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	// Whether its last answer was in interleaved mode.
+	Interleaved bool `protobuf:"varint,4,opt,name=interleaved,proto3" json:"interleaved,omitempty"`
+	// When it last asked, by the clock that is served, Unix nanoseconds.
+	LastUnixNs int64 `protobuf:"varint,5,opt,name=last_unix_ns,json=lastUnixNs,proto3" json:"last_unix_ns,omitempty"`
+	// Its well-formed requests, those that were refused among them.
+	Requests uint64 `protobuf:"varint,6,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Those that were refused: denied, or too many.
+	Drops uint64 `protobuf:"varint,7,opt,name=drops,proto3" json:"drops,omitempty"`
+	// Mean time between its requests, estimated; 0 while that is unknown.
+	IntervalNs int64 `protobuf:"varint,8,opt,name=interval_ns,json=intervalNs,proto3" json:"interval_ns,omitempty"`
+	// The interval as a poll interval: log2 of seconds, rounded to the nearest; negative below
+	// a second, absent while unknown.
+	PollLog2      *int32 `protobuf:"varint,9,opt,name=poll_log2,json=pollLog2,proto3,oneof" json:"poll_log2,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NtpClient) Reset() {
+	*x = NtpClient{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NtpClient) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NtpClient) ProtoMessage() {}
+
+func (x *NtpClient) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NtpClient.ProtoReflect.Descriptor instead.
+func (*NtpClient) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *NtpClient) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *NtpClient) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *NtpClient) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *NtpClient) GetInterleaved() bool {
+	if x != nil {
+		return x.Interleaved
+	}
+	return false
+}
+
+func (x *NtpClient) GetLastUnixNs() int64 {
+	if x != nil {
+		return x.LastUnixNs
+	}
+	return 0
+}
+
+func (x *NtpClient) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *NtpClient) GetDrops() uint64 {
+	if x != nil {
+		return x.Drops
+	}
+	return 0
+}
+
+func (x *NtpClient) GetIntervalNs() int64 {
+	if x != nil {
+		return x.IntervalNs
+	}
+	return 0
+}
+
+func (x *NtpClient) GetPollLog2() int32 {
+	if x != nil && x.PollLog2 != nil {
+		return *x.PollLog2
+	}
+	return 0
+}
+
 // AcceptClockRequest names what is to be accepted.
 type AcceptClockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -754,7 +1061,7 @@ type AcceptClockRequest struct {
 
 func (x *AcceptClockRequest) Reset() {
 	*x = AcceptClockRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[7]
+	mi := &file_truechimer_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +1073,7 @@ func (x *AcceptClockRequest) String() string {
 func (*AcceptClockRequest) ProtoMessage() {}
 
 func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[7]
+	mi := &file_truechimer_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +1086,7 @@ func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockRequest.ProtoReflect.Descriptor instead.
 func (*AcceptClockRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AcceptClockRequest) GetJumpNs() int64 {
@@ -800,7 +1107,7 @@ type AcceptClockResponse struct {
 
 func (x *AcceptClockResponse) Reset() {
 	*x = AcceptClockResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	mi := &file_truechimer_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +1119,7 @@ func (x *AcceptClockResponse) String() string {
 func (*AcceptClockResponse) ProtoMessage() {}
 
 func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	mi := &file_truechimer_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +1132,7 @@ func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockResponse.ProtoReflect.Descriptor instead.
 func (*AcceptClockResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AcceptClockResponse) GetJumpNs() int64 {
@@ -846,7 +1153,7 @@ type RebaseRequest struct {
 
 func (x *RebaseRequest) Reset() {
 	*x = RebaseRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	mi := &file_truechimer_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +1165,7 @@ func (x *RebaseRequest) String() string {
 func (*RebaseRequest) ProtoMessage() {}
 
 func (x *RebaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	mi := &file_truechimer_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +1178,7 @@ func (x *RebaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebaseRequest.ProtoReflect.Descriptor instead.
 func (*RebaseRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RebaseRequest) GetEpoch() uint64 {
@@ -895,7 +1202,7 @@ type RebaseResponse struct {
 
 func (x *RebaseResponse) Reset() {
 	*x = RebaseResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[10]
+	mi := &file_truechimer_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1214,7 @@ func (x *RebaseResponse) String() string {
 func (*RebaseResponse) ProtoMessage() {}
 
 func (x *RebaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[10]
+	mi := &file_truechimer_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1227,7 @@ func (x *RebaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebaseResponse.ProtoReflect.Descriptor instead.
 func (*RebaseResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RebaseResponse) GetEpoch() uint64 {
@@ -998,17 +1305,42 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x06fenced\x18\n" +
 	" \x01(\tR\x06fenced\x12 \n" +
 	"\fheld_jump_ns\x18\v \x01(\x03R\n" +
-	"heldJumpNs\"\x98\x01\n" +
+	"heldJumpNs\"\xbb\x01\n" +
 	"\x03Ntp\x12\x16\n" +
 	"\x06listen\x18\x01 \x03(\tR\x06listen\x12<\n" +
-	"\bverdicts\x18\x02 \x03(\v2 .truechimer.v1.Ntp.VerdictsEntryR\bverdicts\x1a;\n" +
+	"\bverdicts\x18\x02 \x03(\v2 .truechimer.v1.Ntp.VerdictsEntryR\bverdicts\x12!\n" +
+	"\fkernel_drops\x18\x03 \x01(\x04R\vkernelDrops\x1a;\n" +
 	"\rVerdictsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"[\n" +
 	"\x05Alarm\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bsentence\x18\x02 \x01(\tR\bsentence\x12\"\n" +
-	"\rsince_unix_ns\x18\x03 \x01(\x03R\vsinceUnixNs\"-\n" +
+	"\rsince_unix_ns\x18\x03 \x01(\x03R\vsinceUnixNs\"h\n" +
+	"\x0eClientsRequest\x12\x19\n" +
+	"\x05limit\x18\x01 \x01(\x03H\x00R\x05limit\x88\x01\x01\x121\n" +
+	"\x05order\x18\x02 \x01(\x0e2\x1b.truechimer.v1.ClientsOrderR\x05orderB\b\n" +
+	"\x06_limit\"\x85\x01\n" +
+	"\x0fClientsResponse\x122\n" +
+	"\aclients\x18\x01 \x03(\v2\x18.truechimer.v1.NtpClientR\aclients\x12\x1e\n" +
+	"\n" +
+	"remembered\x18\x02 \x01(\x03R\n" +
+	"remembered\x12\x1e\n" +
+	"\vutc_unix_ns\x18\x03 \x01(\x03R\tutcUnixNs\"\x9a\x02\n" +
+	"\tNtpClient\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode\x12 \n" +
+	"\vinterleaved\x18\x04 \x01(\bR\vinterleaved\x12 \n" +
+	"\flast_unix_ns\x18\x05 \x01(\x03R\n" +
+	"lastUnixNs\x12\x1a\n" +
+	"\brequests\x18\x06 \x01(\x04R\brequests\x12\x14\n" +
+	"\x05drops\x18\a \x01(\x04R\x05drops\x12\x1f\n" +
+	"\vinterval_ns\x18\b \x01(\x03R\n" +
+	"intervalNs\x12 \n" +
+	"\tpoll_log2\x18\t \x01(\x05H\x00R\bpollLog2\x88\x01\x01B\f\n" +
+	"\n" +
+	"_poll_log2\"-\n" +
 	"\x12AcceptClockRequest\x12\x17\n" +
 	"\ajump_ns\x18\x01 \x01(\x03R\x06jumpNs\".\n" +
 	"\x13AcceptClockResponse\x12\x17\n" +
@@ -1024,9 +1356,16 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x17CLOCK_STATE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aCLOCK_STATE_UNSYNCHRONISED\x10\x01\x12\x1c\n" +
 	"\x18CLOCK_STATE_SYNCHRONISED\x10\x02\x12\x18\n" +
-	"\x14CLOCK_STATE_HOLDOVER\x10\x032\xf1\x01\n" +
+	"\x14CLOCK_STATE_HOLDOVER\x10\x03*\x95\x01\n" +
+	"\fClientsOrder\x12\x1d\n" +
+	"\x19CLIENTS_ORDER_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12CLIENTS_ORDER_LAST\x10\x01\x12\x1a\n" +
+	"\x16CLIENTS_ORDER_REQUESTS\x10\x02\x12\x17\n" +
+	"\x13CLIENTS_ORDER_DROPS\x10\x03\x12\x19\n" +
+	"\x15CLIENTS_ORDER_ADDRESS\x10\x042\xbb\x02\n" +
 	"\vNodeService\x12E\n" +
-	"\x06Status\x12\x1c.truechimer.v1.StatusRequest\x1a\x1d.truechimer.v1.StatusResponse\x12T\n" +
+	"\x06Status\x12\x1c.truechimer.v1.StatusRequest\x1a\x1d.truechimer.v1.StatusResponse\x12H\n" +
+	"\aClients\x12\x1d.truechimer.v1.ClientsRequest\x1a\x1e.truechimer.v1.ClientsResponse\x12T\n" +
 	"\vAcceptClock\x12!.truechimer.v1.AcceptClockRequest\x1a\".truechimer.v1.AcceptClockResponse\x12E\n" +
 	"\x06Rebase\x12\x1c.truechimer.v1.RebaseRequest\x1a\x1d.truechimer.v1.RebaseResponseB3Z1github.com/truechimer/truechimer/internal/rpc;rpcb\x06proto3"
 
@@ -1042,42 +1381,50 @@ func file_truechimer_v1_node_proto_rawDescGZIP() []byte {
 	return file_truechimer_v1_node_proto_rawDescData
 }
 
-var file_truechimer_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_truechimer_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_truechimer_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_truechimer_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_truechimer_v1_node_proto_goTypes = []any{
 	(ClockState)(0),             // 0: truechimer.v1.ClockState
-	(*StatusRequest)(nil),       // 1: truechimer.v1.StatusRequest
-	(*StatusResponse)(nil),      // 2: truechimer.v1.StatusResponse
-	(*Node)(nil),                // 3: truechimer.v1.Node
-	(*Clock)(nil),               // 4: truechimer.v1.Clock
-	(*Hlc)(nil),                 // 5: truechimer.v1.Hlc
-	(*Ntp)(nil),                 // 6: truechimer.v1.Ntp
-	(*Alarm)(nil),               // 7: truechimer.v1.Alarm
-	(*AcceptClockRequest)(nil),  // 8: truechimer.v1.AcceptClockRequest
-	(*AcceptClockResponse)(nil), // 9: truechimer.v1.AcceptClockResponse
-	(*RebaseRequest)(nil),       // 10: truechimer.v1.RebaseRequest
-	(*RebaseResponse)(nil),      // 11: truechimer.v1.RebaseResponse
-	nil,                         // 12: truechimer.v1.Ntp.VerdictsEntry
+	(ClientsOrder)(0),           // 1: truechimer.v1.ClientsOrder
+	(*StatusRequest)(nil),       // 2: truechimer.v1.StatusRequest
+	(*StatusResponse)(nil),      // 3: truechimer.v1.StatusResponse
+	(*Node)(nil),                // 4: truechimer.v1.Node
+	(*Clock)(nil),               // 5: truechimer.v1.Clock
+	(*Hlc)(nil),                 // 6: truechimer.v1.Hlc
+	(*Ntp)(nil),                 // 7: truechimer.v1.Ntp
+	(*Alarm)(nil),               // 8: truechimer.v1.Alarm
+	(*ClientsRequest)(nil),      // 9: truechimer.v1.ClientsRequest
+	(*ClientsResponse)(nil),     // 10: truechimer.v1.ClientsResponse
+	(*NtpClient)(nil),           // 11: truechimer.v1.NtpClient
+	(*AcceptClockRequest)(nil),  // 12: truechimer.v1.AcceptClockRequest
+	(*AcceptClockResponse)(nil), // 13: truechimer.v1.AcceptClockResponse
+	(*RebaseRequest)(nil),       // 14: truechimer.v1.RebaseRequest
+	(*RebaseResponse)(nil),      // 15: truechimer.v1.RebaseResponse
+	nil,                         // 16: truechimer.v1.Ntp.VerdictsEntry
 }
 var file_truechimer_v1_node_proto_depIdxs = []int32{
-	3,  // 0: truechimer.v1.StatusResponse.node:type_name -> truechimer.v1.Node
-	4,  // 1: truechimer.v1.StatusResponse.clock:type_name -> truechimer.v1.Clock
-	5,  // 2: truechimer.v1.StatusResponse.hlc:type_name -> truechimer.v1.Hlc
-	6,  // 3: truechimer.v1.StatusResponse.ntp:type_name -> truechimer.v1.Ntp
-	7,  // 4: truechimer.v1.StatusResponse.alarms:type_name -> truechimer.v1.Alarm
+	4,  // 0: truechimer.v1.StatusResponse.node:type_name -> truechimer.v1.Node
+	5,  // 1: truechimer.v1.StatusResponse.clock:type_name -> truechimer.v1.Clock
+	6,  // 2: truechimer.v1.StatusResponse.hlc:type_name -> truechimer.v1.Hlc
+	7,  // 3: truechimer.v1.StatusResponse.ntp:type_name -> truechimer.v1.Ntp
+	8,  // 4: truechimer.v1.StatusResponse.alarms:type_name -> truechimer.v1.Alarm
 	0,  // 5: truechimer.v1.Clock.state:type_name -> truechimer.v1.ClockState
-	12, // 6: truechimer.v1.Ntp.verdicts:type_name -> truechimer.v1.Ntp.VerdictsEntry
-	1,  // 7: truechimer.v1.NodeService.Status:input_type -> truechimer.v1.StatusRequest
-	8,  // 8: truechimer.v1.NodeService.AcceptClock:input_type -> truechimer.v1.AcceptClockRequest
-	10, // 9: truechimer.v1.NodeService.Rebase:input_type -> truechimer.v1.RebaseRequest
-	2,  // 10: truechimer.v1.NodeService.Status:output_type -> truechimer.v1.StatusResponse
-	9,  // 11: truechimer.v1.NodeService.AcceptClock:output_type -> truechimer.v1.AcceptClockResponse
-	11, // 12: truechimer.v1.NodeService.Rebase:output_type -> truechimer.v1.RebaseResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	16, // 6: truechimer.v1.Ntp.verdicts:type_name -> truechimer.v1.Ntp.VerdictsEntry
+	1,  // 7: truechimer.v1.ClientsRequest.order:type_name -> truechimer.v1.ClientsOrder
+	11, // 8: truechimer.v1.ClientsResponse.clients:type_name -> truechimer.v1.NtpClient
+	2,  // 9: truechimer.v1.NodeService.Status:input_type -> truechimer.v1.StatusRequest
+	9,  // 10: truechimer.v1.NodeService.Clients:input_type -> truechimer.v1.ClientsRequest
+	12, // 11: truechimer.v1.NodeService.AcceptClock:input_type -> truechimer.v1.AcceptClockRequest
+	14, // 12: truechimer.v1.NodeService.Rebase:input_type -> truechimer.v1.RebaseRequest
+	3,  // 13: truechimer.v1.NodeService.Status:output_type -> truechimer.v1.StatusResponse
+	10, // 14: truechimer.v1.NodeService.Clients:output_type -> truechimer.v1.ClientsResponse
+	13, // 15: truechimer.v1.NodeService.AcceptClock:output_type -> truechimer.v1.AcceptClockResponse
+	15, // 16: truechimer.v1.NodeService.Rebase:output_type -> truechimer.v1.RebaseResponse
+	13, // [13:17] is the sub-list for method output_type
+	9,  // [9:13] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_truechimer_v1_node_proto_init() }
@@ -1085,13 +1432,15 @@ func file_truechimer_v1_node_proto_init() {
 	if File_truechimer_v1_node_proto != nil {
 		return
 	}
+	file_truechimer_v1_node_proto_msgTypes[7].OneofWrappers = []any{}
+	file_truechimer_v1_node_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_truechimer_v1_node_proto_rawDesc), len(file_truechimer_v1_node_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   12,
+			NumEnums:      2,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,8 @@ const (
 const (
 	// NodeServiceStatusProcedure is the fully-qualified name of the NodeService's Status RPC.
 	NodeServiceStatusProcedure = "/truechimer.v1.NodeService/Status"
+	// NodeServiceClientsProcedure is the fully-qualified name of the NodeService's Clients RPC.
+	NodeServiceClientsProcedure = "/truechimer.v1.NodeService/Clients"
 	// NodeServiceAcceptClockProcedure is the fully-qualified name of the NodeService's AcceptClock RPC.
 	NodeServiceAcceptClockProcedure = "/truechimer.v1.NodeService/AcceptClock"
 	// NodeServiceRebaseProcedure is the fully-qualified name of the NodeService's Rebase RPC.
@@ -45,6 +47,8 @@ const (
 type NodeServiceClient interface {
 	// Status tells what this node believes of its clock, and what it serves.
 	Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error)
+	// Clients tells who asked this node for the time over NTP, of those that it remembers.
+	Clients(context.Context, *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error)
 	// AcceptClock takes the clock jump that is being held as the truth.
 	AcceptClock(context.Context, *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error)
 	// Rebase brings back a hybrid clock that ran ahead, in a new epoch. Timestamps of the
@@ -69,6 +73,12 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("Status")),
 			connect.WithClientOptions(opts...),
 		),
+		clients: connect.NewClient[rpc.ClientsRequest, rpc.ClientsResponse](
+			httpClient,
+			baseURL+NodeServiceClientsProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Clients")),
+			connect.WithClientOptions(opts...),
+		),
 		acceptClock: connect.NewClient[rpc.AcceptClockRequest, rpc.AcceptClockResponse](
 			httpClient,
 			baseURL+NodeServiceAcceptClockProcedure,
@@ -87,6 +97,7 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 // nodeServiceClient implements NodeServiceClient.
 type nodeServiceClient struct {
 	status      *connect.Client[rpc.StatusRequest, rpc.StatusResponse]
+	clients     *connect.Client[rpc.ClientsRequest, rpc.ClientsResponse]
 	acceptClock *connect.Client[rpc.AcceptClockRequest, rpc.AcceptClockResponse]
 	rebase      *connect.Client[rpc.RebaseRequest, rpc.RebaseResponse]
 }
@@ -94,6 +105,11 @@ type nodeServiceClient struct {
 // Status calls truechimer.v1.NodeService.Status.
 func (c *nodeServiceClient) Status(ctx context.Context, req *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error) {
 	return c.status.CallUnary(ctx, req)
+}
+
+// Clients calls truechimer.v1.NodeService.Clients.
+func (c *nodeServiceClient) Clients(ctx context.Context, req *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error) {
+	return c.clients.CallUnary(ctx, req)
 }
 
 // AcceptClock calls truechimer.v1.NodeService.AcceptClock.
@@ -110,6 +126,8 @@ func (c *nodeServiceClient) Rebase(ctx context.Context, req *connect.Request[rpc
 type NodeServiceHandler interface {
 	// Status tells what this node believes of its clock, and what it serves.
 	Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error)
+	// Clients tells who asked this node for the time over NTP, of those that it remembers.
+	Clients(context.Context, *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error)
 	// AcceptClock takes the clock jump that is being held as the truth.
 	AcceptClock(context.Context, *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error)
 	// Rebase brings back a hybrid clock that ran ahead, in a new epoch. Timestamps of the
@@ -130,6 +148,12 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("Status")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceClientsHandler := connect.NewUnaryHandler(
+		NodeServiceClientsProcedure,
+		svc.Clients,
+		connect.WithSchema(nodeServiceMethods.ByName("Clients")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeServiceAcceptClockHandler := connect.NewUnaryHandler(
 		NodeServiceAcceptClockProcedure,
 		svc.AcceptClock,
@@ -146,6 +170,8 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		switch r.URL.Path {
 		case NodeServiceStatusProcedure:
 			nodeServiceStatusHandler.ServeHTTP(w, r)
+		case NodeServiceClientsProcedure:
+			nodeServiceClientsHandler.ServeHTTP(w, r)
 		case NodeServiceAcceptClockProcedure:
 			nodeServiceAcceptClockHandler.ServeHTTP(w, r)
 		case NodeServiceRebaseProcedure:
@@ -161,6 +187,10 @@ type UnimplementedNodeServiceHandler struct{}
 
 func (UnimplementedNodeServiceHandler) Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.NodeService.Status is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) Clients(context.Context, *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.NodeService.Clients is not implemented"))
 }
 
 func (UnimplementedNodeServiceHandler) AcceptClock(context.Context, *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error) {

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const watchInterval = time.Second
+
+// watch prints again every second until ctx ends, on a terminal always at its top. It fails
+// only where the first time does: a restart of the server is what one watches for.
+func (c *client) watch(ctx context.Context, print func(context.Context) error) error {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for shown := false; ; shown = true {
+		if c.terminal() {
+			fmt.Fprint(c.out, "\x1b[H\x1b[2J")
+		}
+		err := print(ctx)
+		if err != nil && !shown {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
+			fmt.Fprintln(c.err, "truechimer:", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
