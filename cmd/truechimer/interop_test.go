@@ -16,7 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/beevik/ntp"
+
+	"github.com/truechimer/truechimer/internal/rpc"
 )
 
 // The clients below read the same clock as the server that they ask. What they measure
@@ -109,6 +112,114 @@ func TestInterop(t *testing.T) {
 		t.Run("query/"+ip, func(t *testing.T) { askWithQuery(t, ip, 10) })
 		t.Run("query_chronyd/"+ip, func(t *testing.T) { askWithQuery(t, net.JoinHostPort(ip, stock), 3) })
 	}
+}
+
+// TestInteropInterleaved has two stock clients read our server at once and from one
+// address, one in interleaved mode and one in basic mode. Neither takes the server for
+// its clock (noselect), so what each measures is its own error.
+func TestInteropInterleaved(t *testing.T) {
+	if os.Getenv("TRUECHIMER_PEERS") == "" {
+		leaveOut(t, "needs TRUECHIMER_PEERS, the directory of stock NTP programs: see hack/interop")
+	}
+	if !canIsolate() {
+		leaveOut(t, "needs network namespaces: unshare and ip, and root or unprivileged user namespaces")
+	}
+	if !isolate(t) {
+		return
+	}
+	dir := t.TempDir()
+	s := serveTest(t, dir, "--config", filepath.Base(writeConfig(t, dir, "ntp.interleaved = true\n")))
+	interleaved, basic := stockClient(t, s.ntp, "xleave"), stockClient(t, s.ntp, "")
+	said := awaitData(t, interleaved, func(d ntpdata) bool { return d.interleaved && d.valid >= 4 })
+	inBounds(t, said.offset, said.delay, 1e-6)
+	if said.stamps != "Kernel Kernel" {
+		t.Errorf("the client has stamps by %s", said.stamps)
+	}
+	said = awaitData(t, basic, func(d ntpdata) bool { return d.valid >= 4 })
+	inBounds(t, said.offset, said.delay, 1e-6)
+	if said.interleaved {
+		t.Error("a client in basic mode was answered in interleaved mode")
+	}
+	// Still so, now that both have been heard more often.
+	again := awaitData(t, interleaved, func(d ntpdata) bool { return d.valid >= 16 })
+	inBounds(t, again.offset, again.delay, 1e-6)
+	if !again.interleaved {
+		t.Error("no longer in interleaved mode, with another client at the same address")
+	}
+	status, err := (&client{address: s.api}).node().Status(t.Context(), connect.NewRequest(&rpc.StatusRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdicts := status.Msg.Ntp.Verdicts
+	t.Logf("verdicts %v", verdicts)
+	if verdicts["interleaved"] < 12 || verdicts["answered"] < 4 {
+		t.Errorf("the server counts %v", verdicts)
+	}
+	if verdicts["interleaved_missed"] > verdicts["interleaved"]/2 {
+		t.Errorf("the server forgets what it should keep: %v", verdicts)
+	}
+}
+
+// stockClient runs a chronyd that asks a server four times a second and touches no
+// clock, and returns the socket for its commands.
+func stockClient(t *testing.T, server, options string) (socket string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A socket's path is short, and chronyd wants a directory that is root's alone.
+	dir, err := os.MkdirTemp("", "chronyd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket = filepath.Join(dir, "socket")
+	stockDaemon(t, dir, fmt.Sprintf("server %s port %s noselect minpoll -2 maxpoll -2 %s", host, port, options),
+		"port 0", "bindcmdaddress "+socket)
+	return socket
+}
+
+// ntpdata is what chronyd last heard from its one server.
+type ntpdata struct {
+	offset, delay float64 // seconds
+	valid         float64 // answers
+	interleaved   bool
+	stamps        string // who stamps departures and arrivals
+}
+
+// awaitData asks a chronyd for what it heard until that is what is awaited.
+func awaitData(t *testing.T, socket string, awaited func(ntpdata) bool) ntpdata {
+	t.Helper()
+	for begun := time.Now(); ; {
+		out, err := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("TRUECHIMER_PEERS"), "bin", "chronyc"),
+			"-n", "-h", socket, "ntpdata").CombinedOutput()
+		text := string(out)
+		if err == nil && strings.Contains(text, "Interleaved ") {
+			d := ntpdata{
+				offset: number(t, text, `Offset +: (\S+) seconds`), delay: number(t, text, `Peer delay +: (\S+) seconds`),
+				valid: number(t, text, `Total valid RX +: (\d+)`), interleaved: word(text, "Interleaved") == "Yes",
+				stamps: word(text, "TX timestamping") + " " + word(text, "RX timestamping"),
+			}
+			if awaited(d) {
+				t.Logf("%s", text)
+				return d
+			}
+		}
+		if time.Since(begun) > patience {
+			t.Fatalf("chronyd does not get there: %v\n%s", err, text)
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// word returns what stands behind a name in a report of chronyc.
+func word(text, name string) string {
+	found := regexp.MustCompile(regexp.QuoteMeta(name) + ` +: (\S+)`).FindStringSubmatch(text)
+	if found == nil {
+		return ""
+	}
+	return found[1]
 }
 
 // inBounds fails unless an offset is within half the delay, both in seconds, and what
@@ -243,22 +354,7 @@ func askWithQuery(t *testing.T, server string, stratum int) {
 func stockServer(t *testing.T) (port string) {
 	t.Helper()
 	const free = "11323" // in this namespace
-	dir := t.TempDir()
-	var log output
-	cmd := exec.Command(filepath.Join(os.Getenv("TRUECHIMER_PEERS"), "bin", "chronyd"), "-x", "-d", "local stratum 3", "allow",
-		"port "+free, "cmdport 0", "bindcmdaddress /", "user root", "pidfile "+filepath.Join(dir, "pid"))
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &log, &log, dieWithUs()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		t.Logf("chronyd -x:\n%s", log.String())
-	})
-	if err := proveNoClock(cmd); err != nil {
-		t.Fatal(err)
-	}
+	log := stockDaemon(t, t.TempDir(), "local stratum 3", "allow", "port "+free, "bindcmdaddress /")
 	for begun := time.Now(); ; {
 		if exec.Command("truechimer", "query", "--timeout", "100ms", "127.0.0.1:"+free).Run() == nil {
 			return free
@@ -268,4 +364,25 @@ func stockServer(t *testing.T) (port string) {
 		}
 		<-time.After(20 * time.Millisecond)
 	}
+}
+
+// stockDaemon runs a chronyd that touches no clock until the test ends.
+func stockDaemon(t *testing.T, dir string, directives ...string) (log *output) {
+	t.Helper()
+	args := append([]string{"-x", "-d", "cmdport 0", "user root", "pidfile " + filepath.Join(dir, "pid")}, directives...)
+	cmd := exec.Command(filepath.Join(os.Getenv("TRUECHIMER_PEERS"), "bin", "chronyd"), args...)
+	log = &output{}
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, dieWithUs()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		t.Logf("chronyd %q:\n%s", args, log.String())
+	})
+	if err := proveNoClock(cmd); err != nil {
+		t.Fatal(err)
+	}
+	return log
 }
