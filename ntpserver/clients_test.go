@@ -311,7 +311,7 @@ func TestNewClientsRefuses(t *testing.T) {
 			t.Errorf("%d: %v", n, err)
 		}
 		c, err = NewClients(n, false)
-		if err != nil || len(c.departures.table.sets)*setLen != want {
+		if err != nil || len(c.departures.proven.sets)*setLen != want || len(c.departures.first.sets)*setLen != max(want/4, setLen) {
 			t.Errorf("%d: %v", n, err)
 		}
 	}

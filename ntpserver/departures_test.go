@@ -171,48 +171,55 @@ func TestWorkerLateDeparture(t *testing.T) {
 }
 
 // TestWorkerGivesUp: what the kernel has not told within a second is counted, and
-// costs no call any more; what was not even sent is the same.
+// costs no call any more.
 func TestWorkerGivesUp(t *testing.T) {
-	for _, refusal := range []error{nil, syscall.EPERM} {
-		m := &counting{Memory: netio.NewMemory(addrs("192.0.2.1:123")[0])}
-		w := still(t, m, Options{})
-		m.Refuse(refusal)
-		for i, v := range []struct {
-			at                   time.Duration
-			req                  []byte
-			followed, unfollowed int
-			asked                bool
-		}{
-			{10 * time.Second, interleavedRequest(1), 1, 0, true},
-			{10*time.Second + 1, interleavedRequest(3), 2, 0, true},
-			{11*time.Second + 1, plain(4, ntp.ModeClient), 2, 0, true},
-			{11*time.Second + 2, plain(4, ntp.ModeClient), 0, 2, true},
-			{11*time.Second + 3, plain(4, ntp.ModeClient), 0, 2, false},
-			{12 * time.Second, interleavedRequest(5), 1, 2, true},
-			{14 * time.Second, interleavedRequest(7), 1, 3, true},
-		} {
-			m.asked = 0
-			batchStep(t, w, m.Memory, v.at, arriving(v.req, i))
-			if got := w.counters.unfollowed.Load(); w.followed != v.followed || got != uint64(v.unfollowed) || (m.asked > 0) != v.asked {
-				t.Errorf("%v, step %d: %d followed, %d given up, %d calls", refusal, i, w.followed, got, m.asked)
-			}
+	m := &counting{Memory: netio.NewMemory(addrs("192.0.2.1:123")[0])}
+	w := still(t, m, Options{})
+	for i, v := range []struct {
+		at                   time.Duration
+		req                  []byte
+		followed, unfollowed int
+		asked                bool
+	}{
+		{10 * time.Second, interleavedRequest(1), 1, 0, true},
+		{10*time.Second + 1, interleavedRequest(3), 2, 0, true},
+		{11 * time.Second, interleavedRequest(15), 3, 0, true},
+		{11*time.Second + 1, plain(4, ntp.ModeClient), 0, 3, true}, // though the last was asked for a moment ago
+		{11*time.Second + 3, plain(4, ntp.ModeClient), 0, 3, false},
+		{12 * time.Second, interleavedRequest(5), 1, 3, true},
+		{14 * time.Second, interleavedRequest(7), 1, 4, true},
+	} {
+		m.asked = 0
+		batchStep(t, w, m.Memory, v.at, arriving(v.req, i))
+		if got := w.counters.unfollowed.Load(); w.followed != v.followed || got != uint64(v.unfollowed) || (m.asked > 0) != v.asked {
+			t.Errorf("step %d: %d followed, %d given up, %d calls", i, w.followed, got, m.asked)
 		}
-		if w.counters.departures.Load() != 0 {
-			t.Error("a departure that was not told")
-		}
-		// Those that are told at last count, and never below zero.
-		m.Refuse(nil)
-		m.Depart(func(netio.Datagram) (int64, bool) { return noon, true })
-		m.late = true
-		batchStep(t, w, m.Memory, 20*time.Second, arriving(interleavedRequest(9), 21), arriving(interleavedRequest(11), 22))
-		batchStep(t, w, m.Memory, 30*time.Second, arriving(plain(4, ntp.ModeClient), 1))
-		m.late = false
-		batchStep(t, w, m.Memory, 30*time.Second, arriving(interleavedRequest(13), 23))
-		var sum Counts
-		w.counters.addTo(&sum)
-		if w.followed != 0 || sum.Departures != 3 || sum.Unfollowed != 6 {
-			t.Errorf("%d followed, %+v", w.followed, sum)
-		}
+	}
+	if w.counters.departures.Load() != 0 {
+		t.Error("a departure that was not told")
+	}
+	// Those that are told at last count, and never below zero.
+	m.Depart(func(netio.Datagram) (int64, bool) { return noon, true })
+	m.late = true
+	batchStep(t, w, m.Memory, 20*time.Second, arriving(interleavedRequest(9), 21), arriving(interleavedRequest(11), 22))
+	batchStep(t, w, m.Memory, 30*time.Second, arriving(plain(4, ntp.ModeClient), 1))
+	m.late = false
+	batchStep(t, w, m.Memory, 30*time.Second, arriving(interleavedRequest(13), 23))
+	var sum Counts
+	w.counters.addTo(&sum)
+	if w.followed != 0 || sum.Departures != 3 || sum.Unfollowed != 7 {
+		t.Errorf("%d followed, %+v", w.followed, sum)
+	}
+}
+
+// TestWorkerAwaitsWhatWasSent only: a reply that the kernel refused has no departure.
+func TestWorkerAwaitsWhatWasSent(t *testing.T) {
+	m := &counting{Memory: netio.NewMemory(addrs("192.0.2.1:123")[0])}
+	w := still(t, m, Options{})
+	m.Refuse(syscall.EPERM)
+	batchStep(t, w, m.Memory, time.Second, arriving(interleavedRequest(1), 1))
+	if w.followed != 0 || m.asked != 0 {
+		t.Errorf("%d followed, %d calls", w.followed, m.asked)
 	}
 }
 

@@ -16,8 +16,13 @@ package ntpserver
 //
 // A pair is found by the receive timestamp alone, whatever port or worker the
 // request comes to, and used once. It counts only for the address that it was
-// given to. Two replies with the same receive timestamp, which random low bits
-// make rare, are both forgotten: their departures could not be told apart.
+// given to. Replies with the same receive timestamp, which random low bits
+// make rare, are all forgotten: their departures could not be told apart.
+//
+// A stranger can send any number of origins with the bit set, under any number of
+// addresses. The pairs of clients that have proved that they hear us, by an origin
+// that was kept for them, are therefore kept apart: what the first requests of all
+// the world push out is only each other.
 //
 // Source: RFC 9769, section 2.
 
@@ -54,56 +59,78 @@ func markTransmit(t ntp.Timestamp) ntp.Timestamp {
 // departures are the departures of replies to clients in interleaved mode, by
 // the replies' receive timestamps.
 type departures struct {
-	table *table[departure]
+	first  *table[departure] // of replies to clients that have yet to prove that they hear us
+	proven *table[departure]
 }
 
 // departure is when a reply left, 0 until that is known, and to whom.
 type departure struct {
 	transmit ntp.Timestamp
 	to       key
+	shared   bool // by several replies, so that nothing can be known
 }
 
-func newDepartures(entries int) *departures { return &departures{newTable[departure](entries)} }
+func newDepartures(entries int) *departures {
+	const firstShare = 4 // a first request is followed by another, or was none
+	return &departures{first: newTable[departure](entries / firstShare), proven: newTable[departure](entries)}
+}
 
 // departureKey returns what the departure of a reply is found by.
 func departureKey(receive ntp.Timestamp) key { return key{uint64(receive)} }
 
-// expect keeps a place for the departure of the reply with this receive
-// timestamp. It returns false where it cannot: another reply carries the same one.
-func (d *departures) expect(receive ntp.Timestamp, to key, mono int64) bool {
+// with calls f with the entry of a receive timestamp, if there is one, in its table's set.
+func (d *departures) with(receive ntp.Timestamp, f func(s *set[departure], i int)) {
 	k := departureKey(receive)
-	set, tag := d.table.lock(k)
-	defer set.mu.Unlock()
-	v, fresh := set.take(k, tag, mono)
-	if !fresh {
-		set.remove(k, tag)
+	for _, t := range [...]*table[departure]{d.proven, d.first} {
+		s, tag := t.lock(k)
+		if i := s.find(k, tag); i >= 0 {
+			f(s, i)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// expect keeps a place for the departure of the reply with this receive
+// timestamp, to a client that has proved that it hears us, or not. It returns
+// false where it cannot: another reply carries the same one.
+func (d *departures) expect(receive ntp.Timestamp, to key, mono int64, proven bool) bool {
+	shared := false
+	d.with(receive, func(s *set[departure], i int) {
+		s.entries[i].value, shared = departure{shared: true}, true
+	})
+	if shared {
 		return false
 	}
-	v.to = to
-	return true
+	t := d.first
+	if proven {
+		t = d.proven
+	}
+	k := departureKey(receive)
+	s, tag := t.lock(k)
+	defer s.mu.Unlock()
+	v, fresh := s.take(k, tag, mono)
+	*v = departure{to: to, shared: !fresh} // not fresh: another worker was here in between
+	return fresh
 }
 
 // settle fills in when the reply left, unless its place was given away.
 func (d *departures) settle(receive, transmit ntp.Timestamp) {
-	k := departureKey(receive)
-	set, tag := d.table.lock(k)
-	defer set.mu.Unlock()
-	if i := set.find(k, tag); i >= 0 {
-		set.entries[i].value.transmit = transmit
-	}
+	d.with(receive, func(s *set[departure], i int) {
+		if v := &s.entries[i].value; !v.shared {
+			v.transmit = transmit
+		}
+	})
 }
 
-// claim returns when the reply to a client with this receive timestamp left, and
-// forgets it; 0 where that is not known.
-func (d *departures) claim(receive ntp.Timestamp, from key) ntp.Timestamp {
-	k := departureKey(receive)
-	set, tag := d.table.lock(k)
-	defer set.mu.Unlock()
-	i := set.find(k, tag)
-	if i < 0 || set.entries[i].value.to != from {
-		return 0
-	}
-	transmit := set.entries[i].value.transmit
-	set.remove(k, tag)
-	return transmit
+// claim returns when the reply to a client with this receive timestamp left, 0
+// where that is not known, and forgets it. The client is proven where the reply is one
+// that was kept for it.
+func (d *departures) claim(receive ntp.Timestamp, from key) (transmit ntp.Timestamp, proven bool) {
+	d.with(receive, func(s *set[departure], i int) {
+		if v := s.entries[i].value; !v.shared && v.to == from {
+			transmit, proven = v.transmit, true
+			s.clear(i)
+		}
+	})
+	return transmit, proven
 }

@@ -158,9 +158,9 @@ func (r *Responder) answer(dst, req []byte, utc int64, receive ntp.Timestamp, fr
 		r.reply(dst, req, utc, receive)
 		return Answered
 	}
-	transmit := kept.claim(origin, from)
+	transmit, proven := kept.claim(origin, from)
 	r.reply(dst, req, utc, receive)
-	expected := kept.expect(receive, from, mono)
+	expected := kept.expect(receive, from, mono, proven)
 	switch {
 	case transmit != 0:
 		binary.BigEndian.PutUint64(dst[originOffset:], theirs)

@@ -130,14 +130,21 @@ func TestInterleavedEqualReceiveTimestamps(t *testing.T) {
 		if d.heard(one).Receive != d.heard(two).Receive {
 			t.Fatal("not the case that is tested")
 		}
-		d.r.Departed(one, d.clock+int64(deskLeft), 0)
-		d.r.Departed(two, d.clock+2*int64(deskLeft), 0)
+		third := netip.MustParseAddrPort("198.51.100.10:2000")
+		three, v := d.hand(third, next(ntp.Header{Receive: 5}).Append(nil), 0)
+		if v != Answered {
+			t.Errorf("the third reply with a receive timestamp: %v", v)
+		}
+		for i, reply := range [][]byte{one, two, three} {
+			d.r.Departed(reply, d.clock+int64(i+1)*int64(deskLeft), 0)
+		}
 		if n := d.kept(); n != 0 {
 			t.Errorf("%d departures are kept", n)
 		}
 		d.pass(time.Second)
 		d.ask(client(), next(d.heard(one)), AnsweredMissed)
 		d.ask(other, next(d.heard(two)), AnsweredMissed)
+		d.ask(third, next(d.heard(three)), AnsweredMissed)
 	}
 }
 
@@ -273,29 +280,38 @@ func TestInterleavedRefused(t *testing.T) {
 }
 
 // RFC 9769, section 2: the memory is limited, and the oldest timestamps are discarded.
-// Whose were is answered in basic mode.
+// Whose were is answered in basic mode. What strangers ask for the first time takes nothing
+// from those who have proved that they hear us.
 func TestInterleavedMemoryIsLimited(t *testing.T) {
 	d := newDesk(t, Policy{})
-	clients, err := NewClients(8, false)
+	clients, err := NewClients(setLen, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.r.Clients = clients
 	from := func(i int) netip.AddrPort {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 123)
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 123)
 	}
+	first := func(i int) ntp.Header { return d.ask(from(i), next(ntp.Header{Receive: 1}), AnsweredMissed) }
 	var heard []ntp.Header
-	for i := range 8 {
-		heard = append(heard, d.ask(from(i), next(ntp.Header{Receive: 1}), AnsweredMissed))
+	for i := range setLen {
+		heard = append(heard, d.ask(from(i), next(first(i)), AnsweredInterleaved))
 	}
-	heard[0] = d.ask(from(0), next(heard[0]), AnsweredInterleaved) // the first is now the youngest
-	d.ask(from(8), next(ntp.Header{Receive: 1}), AnsweredMissed)
-	if n := d.kept(); n != 8 {
-		t.Errorf("%d departures are kept in a table of 8", n)
+	for i := range 1000 {
+		first(100 + i)
 	}
-	for i := 7; i > 1; i-- { // each takes a place and gives one back
+	if n := d.kept(); n != 2*setLen {
+		t.Errorf("%d departures are kept in two tables of %d", n, setLen)
+	}
+	late := d.ask(from(2000), next(first(2000)), AnsweredInterleaved) // the oldest made room
+	for i := setLen - 1; i > 0; i-- {
 		d.ask(from(i), next(heard[i]), AnsweredInterleaved)
 	}
-	d.ask(from(0), next(heard[0]), AnsweredInterleaved)
-	d.ask(from(1), next(heard[1]), AnsweredMissed) // the oldest had made room
+	d.ask(from(2000), next(late), AnsweredInterleaved)
+	d.ask(from(0), next(heard[0]), AnsweredMissed)
+	forgotten := first(3000)
+	for i := range 100 * setLen {
+		first(3001 + i)
+	}
+	d.ask(from(3000), next(forgotten), AnsweredMissed)
 }

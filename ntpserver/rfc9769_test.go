@@ -35,7 +35,7 @@ const (
 func newDesk(t testing.TB, p Policy) *desk {
 	t.Helper()
 	d := &desk{TB: t, clock: noon, precision: -32}
-	clients, err := NewClients(1000, false)
+	clients, err := NewClients(8000, false)
 	if err == nil {
 		err = clients.SetPolicy(p)
 	}
@@ -100,7 +100,13 @@ func (d *desk) ask(from netip.AddrPort, req ntp.Header, want Verdict) ntp.Header
 
 // kept returns how many departures have a place.
 func (d *desk) kept() (n int) {
-	d.r.Clients.departures.table.each(func(key, *departure) { n++ })
+	for _, t := range []*table[departure]{d.r.Clients.departures.first, d.r.Clients.departures.proven} {
+		t.each(func(_ key, v *departure) {
+			if !v.shared {
+				n++
+			}
+		})
+	}
 	return n
 }
 

@@ -43,7 +43,7 @@ type Options struct {
 	BasicOnly bool
 
 	// ClientsMax is how many addresses are remembered at least; 0 is 65,536,
-	// which takes some 10 MB once they have all asked. Those heard least
+	// which takes some 11 MB once they have all asked. Those heard least
 	// recently make room.
 	ClientsMax int
 
@@ -54,8 +54,7 @@ type Options struct {
 	// replies leave by; empty is any.
 	Interface string
 
-	// Logger is told of errors, at most one line in ten seconds from each
-	// worker; nil is silence.
+	// Logger is told of errors, at most one line in ten seconds; nil is silence.
 	Logger *slog.Logger
 }
 
@@ -113,7 +112,7 @@ func newServer(o Options, clients *Clients, sockets []netio.Socket) *Server {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{clients: clients, stop: make(chan struct{})}
-	begun := time.Now()
+	begun, silence := time.Now(), new(quiet)
 	for _, socket := range sockets {
 		addr := socket.LocalAddr()
 		if len(s.addrs) == 0 || s.addrs[len(s.addrs)-1] != addr {
@@ -125,6 +124,7 @@ func newServer(o Options, clients *Clients, sockets []netio.Socket) *Server {
 			now:       func() int64 { return time.Now().UnixNano() },
 			mono:      func() int64 { return int64(time.Since(begun)) },
 			logger:    o.Logger,
+			quiet:     silence,
 			stop:      s.stop,
 			batch:     netio.NewBatch(),
 			responder: Responder{Clients: clients},

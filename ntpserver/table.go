@@ -115,12 +115,8 @@ func (s *set[V]) take(k key, tag uint16, now int64) (v *V, fresh bool) {
 	return &s.entries[i].value, fresh
 }
 
-// remove forgets a key.
-func (s *set[V]) remove(k key, tag uint16) {
-	if i := s.find(k, tag); i >= 0 {
-		s.tags[i], s.entries[i] = 0, entry[V]{}
-	}
-}
+// clear forgets the i-th entry.
+func (s *set[V]) clear(i int) { s.tags[i], s.entries[i] = 0, entry[V]{} }
 
 // oldest returns the index of an empty entry, or else of the one that was used
 // least recently.

@@ -114,7 +114,9 @@ func TestTableEqualsItsTwin(t *testing.T) {
 			k := key{random.Uint64N(9) << 60, random.Uint64N(9)}
 			if random.IntN(8) == 0 {
 				s, tag := table.lock(k)
-				s.remove(k, tag)
+				if at := s.find(k, tag); at >= 0 {
+					s.clear(at)
+				}
 				s.mu.Unlock()
 				twin.remove(k)
 				continue
@@ -189,7 +191,7 @@ func TestTableAges(t *testing.T) {
 		if got := s.oldest(uint32(v.now)); got != v.oldest {
 			t.Errorf("%s: the oldest is %d, want %d", v.name, got, v.oldest)
 		}
-		s.remove(key{6}, 1)
+		s.clear(s.find(key{6}, 1))
 		if got := s.oldest(uint32(v.now)); got != 6 {
 			t.Errorf("%s: %d in place of the empty entry", v.name, got)
 		}
@@ -271,7 +273,7 @@ func TestTableConcurrently(t *testing.T) {
 					wrong.Add(1)
 				}
 				if i%5 == 0 {
-					s.remove(k, tag)
+					s.clear(s.find(k, tag))
 				}
 				s.mu.Unlock()
 				if i%1000 == 0 {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/truechimer/truechimer/internal/netio"
@@ -20,7 +21,7 @@ const (
 	// followedMax is how long the kernel may take to tell when a reply left.
 	followedMax = time.Second
 
-	// logEvery is how often one worker may log about errors that packets or
+	// logEvery is how often a server may log about errors that packets or
 	// the network cause.
 	logEvery = 10 * time.Second
 
@@ -36,6 +37,7 @@ type worker struct {
 	now    func() int64 // the kernel's clock, Unix nanoseconds
 	mono   func() int64 // a clock that is never set, nanoseconds
 	logger *slog.Logger
+	quiet  *quiet          // of all workers of the server
 	stop   <-chan struct{} // closed when the server is
 
 	counters  counters
@@ -43,12 +45,11 @@ type worker struct {
 	responder Responder
 	replies   [sendGroup][]byte // built, not yet sealed; those that the batch has queued
 	pace      pace
-	nextLog   time.Time
 
-	// Replies whose departure the kernel has yet to tell, and when the last of
-	// them was sent, by mono.
-	followed     int
-	lastFollowed int64
+	// Replies whose departure the kernel has yet to tell, and since when it owes
+	// any, by mono.
+	followed  int
+	owedSince int64
 }
 
 // run answers until the socket is closed. It keeps a thread of the operating
@@ -91,10 +92,10 @@ func (w *worker) answer(n int, mono int64) {
 		verdict := w.respond(i, m, mono)
 		w.counters.verdicts[verdict].Add(1)
 		if w.batch.Queued() == sendGroup {
-			w.send()
+			w.send(mono)
 		}
 	}
-	w.send()
+	w.send(mono)
 	w.counters.kernelDrops.Store(w.batch.Drops())
 }
 
@@ -109,15 +110,11 @@ func (w *worker) respond(i int, m *netio.Message, mono int64) Verdict {
 	}
 	w.replies[w.batch.Queued()] = m.Data[:n]
 	w.batch.Queue(i, n, verdict.Followed())
-	if verdict.Followed() {
-		w.followed++
-		w.lastFollowed = mono
-	}
 	return verdict
 }
 
 // send seals what is queued and sends it.
-func (w *worker) send() {
+func (w *worker) send(mono int64) {
 	queued := w.batch.Queued()
 	if queued == 0 {
 		return
@@ -128,6 +125,12 @@ func (w *worker) send() {
 	}
 	failed, err := w.socket.Flush(w.batch)
 	w.pace.learn(w.now()-departure, queued)
+	if departing := w.batch.Departing(); departing > 0 {
+		if w.followed == 0 {
+			w.owedSince = mono
+		}
+		w.followed += departing
+	}
 	if failed > 0 {
 		w.counters.sendErrors.Add(uint64(failed))
 		if !errors.Is(err, net.ErrClosed) {
@@ -136,10 +139,14 @@ func (w *worker) send() {
 	}
 }
 
-// collect takes what the kernel tells of replies that were followed. It costs
-// nothing while nobody is in interleaved mode.
+// collect takes what the kernel tells of replies that were followed, down to the last:
+// what stays behind would take the place of another. It costs nothing while nobody is
+// in interleaved mode. What the kernel owes for too long is given up.
 func (w *worker) collect(mono int64) {
-	for w.followed > 0 {
+	if w.followed == 0 {
+		return
+	}
+	for {
 		n := w.socket.Departures(w.batch)
 		if n == 0 {
 			break
@@ -151,21 +158,32 @@ func (w *worker) collect(mono int64) {
 		w.counters.departures.Add(uint64(n))
 		w.followed = max(w.followed-n, 0)
 	}
-	if w.followed > 0 && mono-w.lastFollowed > int64(followedMax) {
+	if w.followed > 0 && mono-w.owedSince > int64(followedMax) {
 		w.counters.unfollowed.Add(uint64(w.followed))
 		w.followed = 0
 	}
 }
 
-// complain logs an error, unless this worker did so a short time ago: the
+// complain logs an error, unless this server did so a short time ago: the
 // counters tell how many there were.
 func (w *worker) complain(what string, err error) {
-	now := time.Now()
-	if now.Before(w.nextLog) {
+	if !w.quiet.broken(w.mono()) {
 		return
 	}
-	w.nextLog = now.Add(logEvery)
 	w.logger.Warn(what, "address", w.socket.LocalAddr().String(), "error", err, "quiet_for", logEvery)
+}
+
+// quiet is how long nothing more is logged, by a clock that is never set, in
+// nanoseconds. It may be used concurrently.
+type quiet struct {
+	until atomic.Int64
+}
+
+// broken reports whether something may be logged now, and if so begins another
+// logEvery of silence.
+func (q *quiet) broken(mono int64) bool {
+	until := q.until.Load()
+	return mono >= until && q.until.CompareAndSwap(until, mono+int64(logEvery))
 }
 
 // pause waits, and returns false at once when the server is closed.

@@ -123,7 +123,7 @@ func keys() []key {
 		}, {
 			section: "ntp", name: "rate_private", live: true,
 			doc: "Limit private, link-local and loopback addresses too. Many clients of a site can hide behind one of " +
-				"those, and no stranger's datagram comes from there.",
+				"those. Where strangers can send under such addresses, because nothing on the way drops them, say true.",
 			field: boolean(func(c *Config) *bool { return &c.NTP.RatePrivate }),
 		}, {
 			section: "ntp", name: "interleaved",

@@ -3,6 +3,7 @@ package netio
 import (
 	"bytes"
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -126,6 +127,9 @@ func TestMemoryReportsDepartures(t *testing.T) {
 		if failed, err := m.Flush(b); failed != 0 || err != nil {
 			t.Fatal(failed, err)
 		}
+		if b.Departing() != 2 { // asked for, whatever comes of it
+			t.Errorf("%d depart, want 2", b.Departing())
+		}
 		n := m.Departures(b)
 		if n != len(want) {
 			t.Fatalf("%d departures, want %d", n, len(want))
@@ -155,5 +159,10 @@ func TestMemoryReportsDepartures(t *testing.T) {
 		if n := m.Departures(b); n != want {
 			t.Errorf("%d departures, want %d", n, want)
 		}
+	}
+	m.Refuse(net.ErrClosed)
+	b.Queue(0, 1, true)
+	if failed, err := m.Flush(b); failed != 1 || err == nil || b.Departing() != 0 {
+		t.Errorf("refused: %d failed, %v, %d depart", failed, err, b.Departing())
 	}
 }

@@ -84,12 +84,8 @@ func (f *kernelFlows) open(server netip.AddrPort, target unix.Sockaddr) error {
 		return os.NewSyscallError("socket", err)
 	}
 	f.fds = append(f.fds, int32(fd)) // Close closes it from here on
-	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1)
-	if errors.Is(err, unix.ENOPROTOOPT) { // before 5.1; the same layout on 64 bits
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-	}
-	if err != nil {
-		return os.NewSyscallError("setsockopt SO_TIMESTAMPNS", err)
+	if err := stampArrivals(fd); err != nil {
+		return err
 	}
 	// With less room a burst is lost here and taken for a loss of the server's.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, flowReceiveBuffer)

@@ -100,7 +100,7 @@ func (m *Memory) Flush(b *Batch) (failed int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	queue := b.queue[:b.queued]
-	b.queued = 0
+	b.queued, b.departing = 0, 0
 	if m.refusal != nil {
 		return len(queue), m.refusal
 	}
@@ -108,6 +108,9 @@ func (m *Memory) Flush(b *Batch) (failed int, err error) {
 		data := append([]byte(nil), b.buffers[q.message][:q.lenBytes]...)
 		d := Datagram{To: b.messages[q.message].From, Data: data}
 		m.sent = append(m.sent, d)
+		if q.stamp {
+			b.departing++
+		}
 		if q.stamp && m.depart != nil {
 			if at, ok := m.depart(d); ok {
 				m.left = append(m.left, Departure{Data: data, At: at})

@@ -134,18 +134,25 @@ func bigEndian(n uint16) uint16 {
 }
 
 // send sends the queue by sendmmsg. A reply that the kernel refuses is skipped.
-// With source, replies leave from the address that was asked. It returns errors bare.
+// With source, replies leave from the address that was asked. It adds those that leave with
+// a stamp to b.departing, which is 0 before. It returns errors bare.
 //
 // The calls are raw because none of them waits: see receive.
 func (b *Batch) send(fd int, source bool) (failed int, last error) {
 	r := &b.raw
-	for k, q := range b.queue[:b.queued] {
+	for k := range b.queued {
+		q := &b.queue[k]
 		r.outVector[k].Base = &b.buffers[q.message][0]
 		r.outVector[k].SetLen(q.lenBytes)
 		h := &r.out[k].hdr
 		h.Name = (*byte)(unsafe.Pointer(&r.inName[q.message]))
 		h.Namelen = r.in[q.message].hdr.Namelen
-		r.instruct(k, q, source)
+		if q.stamp {
+			if q.stamp = r.stamps != 0; q.stamp {
+				b.departing++
+			}
+		}
+		r.instruct(k, *q, source)
 	}
 	unstamped := -1 // the reply that is tried again without a stamp
 	for done := 0; done < b.queued; {
@@ -155,9 +162,13 @@ func (b *Batch) send(fd int, source bool) (failed int, last error) {
 		case errno == unix.EINTR:
 		case errno == unix.EINVAL && b.queue[done].stamp:
 			b.queue[done].stamp, unstamped = false, done
+			b.departing--
 			r.instruct(done, b.queue[done], source)
 		case errno != 0: // it is about the first; the rest is still to be tried
 			failed, last = failed+1, errno
+			if b.queue[done].stamp {
+				b.departing--
+			}
 			done++
 		default:
 			if unstamped == done { // it was the stamp that was refused
@@ -177,7 +188,7 @@ func (r *rawBatch) instruct(k int, q reply, source bool) {
 	if source {
 		lenBytes = r.local[q.message].put(&r.outControl[k])
 	}
-	if q.stamp && r.stamps != 0 {
+	if q.stamp {
 		lenBytes = r.askStamp(&r.outControl[k], lenBytes)
 	}
 	h := &r.out[k].hdr

@@ -97,6 +97,7 @@ type Batch struct {
 	buffers    [BatchMax][DatagramMax]byte
 	queue      [BatchMax]reply
 	queued     int
+	departing  int
 	departures [departuresMax]Departure
 	drops      uint64
 	raw        rawBatch
@@ -134,6 +135,11 @@ func (b *Batch) Queue(i, n int, stamp bool) {
 
 // Queued returns how many replies wait for Flush.
 func (b *Batch) Queued() int { return b.queued }
+
+// Departing returns how many of the replies that the last Flush sent left with the request
+// to be stamped: as many departures of it are still to come, at the most. A reply that was
+// not sent is none, nor one that left without the request because the kernel refuses it.
+func (b *Batch) Departing() int { return b.departing }
 
 // Drops returns how many datagrams the kernel has thrown away at the socket since it
 // was opened: for want of room in the receive buffer, or, which is rare, because of

@@ -79,14 +79,8 @@ func (s *socket) setUp(addr netip.AddrPort, family int, first bool, o Options) e
 			return os.NewSyscallError("setsockopt SO_REUSEPORT", err)
 		}
 	}
-	// The 64-bit layout of the timestamp on every architecture. The kernel
-	// before 5.1 has only the old one, which is the same on 64 bits.
-	err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1)
-	if errors.Is(err, unix.ENOPROTOOPT) {
-		err = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-	}
-	if err != nil {
-		return os.NewSyscallError("setsockopt SO_TIMESTAMPNS", err)
+	if err := stampArrivals(s.fd); err != nil {
+		return err
 	}
 	timeout := unix.NsecToTimeval(int64(receiveTimeout))
 	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
@@ -118,6 +112,16 @@ func (s *socket) setUp(addr netip.AddrPort, family int, first bool, o Options) e
 		}
 	}
 	return s.readLocal(addr)
+}
+
+// stampArrivals has the kernel stamp what a socket receives, in the 64-bit layout on every
+// architecture. The kernel before 5.1 has only the old one, which is the same on 64 bits.
+func stampArrivals(fd int) error {
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	}
+	return os.NewSyscallError("setsockopt SO_TIMESTAMPNS", err)
 }
 
 // setUpFamily sets the options that the address family has its own names for.
@@ -235,6 +239,7 @@ func (s *socket) Receive(b *Batch) (int, error) {
 func (s *socket) Flush(b *Batch) (failed int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	b.departing = 0
 	if s.closing.Load() {
 		failed, b.queued = b.queued, 0
 		return failed, net.ErrClosed

@@ -12,6 +12,10 @@ import (
 	"strings"
 )
 
+// minimizing is how often one input is tried to be made smaller. Where chance decides what a
+// target covers the default, a minute, would leave no time for new inputs.
+const minimizing = "20x"
+
 // target is one function FuzzX of one package.
 type target struct {
 	pkg, name string
@@ -36,7 +40,8 @@ func run(each string) error {
 	}
 	for _, t := range targets(string(listed)) {
 		fmt.Printf("fuzz: %s %s for %s\n", t.pkg, t.name, each)
-		cmd := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each, t.pkg)
+		cmd := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each,
+			"-fuzzminimizetime", minimizing, t.pkg)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		err := cmd.Run()
 		if err != nil {
