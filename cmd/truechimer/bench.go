@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,8 +28,29 @@ type benchFlags struct {
 	seconds float64
 	version int
 	sweep   bool
-	public  int
+	public  times
 }
+
+// times counts how often a flag without a value is given.
+type times int
+
+// Set implements pflag.Value.
+func (n *times) Set(value string) error {
+	if value != timesFlag {
+		return errors.New("it takes no value")
+	}
+	*n++
+	return nil
+}
+
+// String implements pflag.Value.
+func (n *times) String() string { return strconv.Itoa(int(*n)) }
+
+// Type implements pflag.Value: to a reader of the help it is like any other flag without a value.
+func (n *times) Type() string { return "bool" }
+
+// timesFlag is what Set gets where there is no value.
+const timesFlag = "true"
 
 func newBenchNTP(c *client) *cobra.Command {
 	f := benchFlags{Options: load.Defaults()}
@@ -53,8 +75,8 @@ T1 is read just before a batch is sent, T4 is the kernel's receive timestamp whe
 can be had. The offset, and T2-T1, are the server's error only where it reads the same
 clock as this program, as on the same host.
 
-Load on a server that is not yours is an attack. Addresses that are not loopback,
-private or link-local are refused, unless --public is given twice.
+Load on a server that is not yours is an attack. Addresses that are neither loopback,
+nor private, nor IPv6 link-local are refused, unless --public is given twice.
 
 Exit code 3 when nothing came back. A loss is a result, and no failure.`,
 		Example: "  truechimer bench ntp 127.0.0.1:11123\n  truechimer bench ntp --rate 50000 10.0.0.5\n  truechimer bench ntp --sweep --seconds 2 10.0.0.5",
@@ -97,8 +119,8 @@ func (f *benchFlags) register(cmd *cobra.Command) {
 	flags.Float64Var(&f.Factor, "factor", f.Factor, "sweep: from one step to the next")
 	flags.Float64Var(&f.MaxLossPercent, "max-loss", f.MaxLossPercent, "sweep: a rate is held with a loss below this, in percent")
 	flags.Float64Var(&f.ResolutionPercent, "resolution", f.ResolutionPercent, "sweep: how near to the limit it ends, in percent")
-	flags.CountVar(&f.public, "public", "given twice: allow a public address, of a server that is yours")
-	flags.Lookup("public").DefValue = "" // "(default 0)" says nothing
+	flags.Var(&f.public, "public", "given twice: allow a public address, of a server that is yours")
+	flags.Lookup("public").NoOptDefVal = timesFlag
 }
 
 // complete makes options of the flags, and returns what is wrong with them.
@@ -135,16 +157,21 @@ func (f *benchFlags) complete(cmd *cobra.Command) error {
 }
 
 // publicRefused says to who has not said it twice why a public address is refused.
-func publicRefused(err error, times int) error {
-	if times == 0 {
+func publicRefused(err error, given times) error {
+	if given == 0 {
 		return usage(fmt.Errorf("%w; if the server, and the network on the way to it, are yours to load, say --public twice", err))
 	}
 	return usage(fmt.Errorf("%w; say --public once more if it is yours", err))
 }
 
+var errInterrupted = errors.New("interrupted before anything was measured")
+
 func (c *client) benchNTP(ctx context.Context, host string, f benchFlags) error {
 	servers, err := upstream.Resolve(ctx, host)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return errInterrupted
+	case err != nil:
 		return exitError{exitUnreachable, err}
 	}
 	f.Servers, f.Public = servers, f.public >= 2
@@ -157,7 +184,7 @@ func (c *client) benchNTP(ctx context.Context, host string, f benchFlags) error 
 	case errors.Is(err, load.ErrNoHost):
 		return usage(err)
 	case result.Interrupted && len(result.Steps) == 0:
-		return errors.New("interrupted before anything was measured")
+		return errInterrupted
 	case errors.Is(err, load.ErrNoAnswer):
 		return unanswered(host, err)
 	case err != nil:
@@ -166,7 +193,7 @@ func (c *client) benchNTP(ctx context.Context, host string, f benchFlags) error 
 	if c.json {
 		err = json.NewEncoder(c.out).Encode(benchForPrograms(&f.Options, &result))
 	} else {
-		err = writeBench(c.out, &f.Options, &result)
+		err = writeBench(c.out, &f.Options, &result, c.width())
 	}
 	if err == nil && !result.Heard() {
 		return unanswered(host, load.ErrNoAnswer)

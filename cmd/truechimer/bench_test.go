@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -49,7 +50,7 @@ func TestBenchText(t *testing.T) {
 		o := load.Defaults()
 		o.Loop, o.Threads, o.Sockets, o.Rate = loop, 16, 4096, 1e7
 		steps := []load.Step{fullStep(0)}
-		r := load.Result{Server: server, Interrupted: true, Steps: steps}
+		r := load.Result{Server: server, Loop: loop, Interrupted: true, Steps: steps}
 		if loop != load.Closed {
 			steps[0].Wanted = 1e7
 		}
@@ -58,11 +59,11 @@ func TestBenchText(t *testing.T) {
 			r.Steps, r.Highest, r.Failed = append(steps, fullStep(1.5e7)), 1e7, 1.5e7
 		}
 		var out strings.Builder
-		if err := writeBench(&out, &o, &r); err != nil {
+		if err := writeBench(&out, &o, &r, widthUsual); err != nil {
 			t.Fatal(err)
 		}
 		for i, line := range strings.Split(out.String(), "\n") {
-			if n := utf8.RuneCountInString(line); n > benchWidth && i > 0 || strings.HasSuffix(line, " ") || strings.ContainsRune(line, 0x1b) {
+			if n := utf8.RuneCountInString(line); n > widthUsual && i > 0 || strings.HasSuffix(line, " ") || strings.ContainsRune(line, 0x1b) {
 				t.Errorf("a line of %d columns: %q", n, line)
 			}
 		}
@@ -84,13 +85,16 @@ func TestBenchText(t *testing.T) {
 func TestBenchTextSweepWithoutResult(t *testing.T) {
 	o := load.Defaults()
 	o.Loop = load.Sweep
+	cut := load.Step{Wanted: 5000, Measured: time.Second, Sent: 5000, Counts: [len(load.Step{}.Counts)]uint64{load.Answered: 5000}}
 	for want, r := range map[string]load.Result{
-		"not even the first rate was held":        {Failed: 5000, Steps: []load.Step{{Wanted: 5000, Measured: time.Second, Sent: 5000}, {Wanted: 5000, Measured: time.Second, Sent: 5000}}},
-		"all rates were held":                     {Highest: 4e6, Steps: []load.Step{{Wanted: 4e6, Measured: time.Second, Sent: 4e6, Held: true}}},
-		"5000/s was more than this program could": {Failed: 5000, Steps: []load.Step{{Wanted: 5000, Measured: time.Second, Sent: 500}}},
+		"highest    not known: no rate was tried to its end\n": {Interrupted: true, Steps: []load.Step{cut}},
+		"not even the first rate was held":                     {Failed: 5000, Steps: []load.Step{{Wanted: 5000, Measured: time.Second, Sent: 5000}, {Wanted: 5000, Measured: time.Second, Sent: 5000}}},
+		"all rates were held":                                  {Highest: 4e6, Steps: []load.Step{{Wanted: 4e6, Measured: time.Second, Sent: 4e6, Held: true}}},
+		"5000/s was more than this program could":              {Failed: 5000, Steps: []load.Step{{Wanted: 5000, Measured: time.Second, Sent: 500}}},
 	} {
 		var out strings.Builder
-		if err := writeBench(&out, &o, &r); err != nil || !strings.Contains(out.String(), want) {
+		r.Loop = load.Sweep
+		if err := writeBench(&out, &o, &r, widthUsual); err != nil || !strings.Contains(out.String(), want) || r.Highest == 0 && strings.Contains(out.String(), "sent  ") {
 			t.Errorf("%v, no %q:\n%s", err, want, out.String())
 		}
 	}
@@ -102,7 +106,7 @@ func TestBenchJSON(t *testing.T) {
 	o.Loop = load.Sweep
 	held := fullStep(100)
 	held.Held, held.Dropped = true, 0
-	r := load.Result{Server: netip.MustParseAddrPort("127.0.0.1:123"), Steps: []load.Step{held, fullStep(200)}, Highest: 100, Failed: 200}
+	r := load.Result{Server: netip.MustParseAddrPort("127.0.0.1:123"), Loop: load.Sweep, Steps: []load.Step{held, fullStep(200)}, Highest: 100, Failed: 200}
 	text, err := json.Marshal(benchForPrograms(&o, &r))
 	if err != nil {
 		t.Fatal(err)
@@ -117,9 +121,13 @@ func TestBenchJSON(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, text)
 		}
 	}
-	text, _ = json.Marshal(benchForPrograms(&o, &load.Result{}))
+	text, _ = json.Marshal(benchForPrograms(&o, &load.Result{Loop: load.Sweep}))
 	if !strings.Contains(string(text), `"result":null`) || !strings.Contains(string(text), `"steps":[]`) {
 		t.Errorf("of nothing: %s", text)
+	}
+	text, _ = json.Marshal(benchForPrograms(&o, &load.Result{Loop: load.Sweep, Interrupted: true, Steps: []load.Step{fullStep(100)}}))
+	if !strings.Contains(string(text), `"interrupted":true,"result":null`) || !strings.Contains(string(text), `"steps":[{`) {
+		t.Errorf("cut short in the first step: %s", text)
 	}
 }
 
@@ -178,6 +186,52 @@ func TestBenchInterrupted(t *testing.T) {
 	}
 }
 
+// Interrupted while the name is looked up, it does not say that the server is away.
+func TestBenchInterruptedLookup(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	usual := net.DefaultResolver
+	defer func() { net.DefaultResolver = usual }()
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		cancel()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	var out, log strings.Builder
+	code := run(ctx, []string{"bench", "ntp", "name.invalid"}, streams{strings.NewReader(""), &out, &log})
+	if code != exitFailed || log.String() != "truechimer: interrupted before anything was measured\n" || out.String() != "" {
+		t.Errorf("exit code %d, %s\n%s", code, log.String(), out.String())
+	}
+}
+
+// A host without a route to the server is told so, as where nobody answers.
+func TestBenchWithoutRoute(t *testing.T) {
+	if !canIsolate() {
+		leaveOut(t, "needs unshare, and the right to use it")
+	}
+	if !isolate(t) {
+		return
+	}
+	var out, log strings.Builder
+	code := run(t.Context(), []string{"bench", "ntp", "10.0.0.1"}, streams{strings.NewReader(""), &out, &log})
+	if code != exitUnreachable || !strings.HasPrefix(log.String(), "truechimer: no answer from 10.0.0.1: 10.0.0.1:123: nothing came back: network is unreachable; does") {
+		t.Errorf("exit code %d, %s\n%s", code, log.String(), out.String())
+	}
+}
+
+// Where it is not for a terminal, words are not broken; where it is, its width counts.
+func TestBenchWidth(t *testing.T) {
+	o := load.Defaults()
+	for width, want := range map[int]string{
+		0:  "\n  generator  busy for 100 % of the time, on 4.00 cores; answers waited 3600s to be read; it did not read fast enough: it was the limit. Take more --threads or --sockets\n",
+		60: "\n  generator  busy for 100 % of the time, on 4.00 cores;\n             answers waited 3600s to be read; it did not\n",
+	} {
+		var out strings.Builder
+		if err := writeBench(&out, &o, &load.Result{Steps: []load.Step{fullStep(0)}}, width); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("width %d: %v, no %q:\n%s", width, err, want, out.String())
+		}
+	}
+}
+
 // A server that falls silent under load is as good as none, but what was sent is shown.
 func TestBenchSilent(t *testing.T) {
 	var silent atomic.Bool
@@ -201,7 +255,7 @@ func TestBenchSilent(t *testing.T) {
 // A disk that is full is told.
 func TestBenchWriteError(t *testing.T) {
 	o := load.Defaults()
-	err := writeBench(brokenWriter{}, &o, &load.Result{Steps: []load.Step{fullStep(0)}})
+	err := writeBench(brokenWriter{}, &o, &load.Result{Steps: []load.Step{fullStep(0)}}, 0)
 	if !errors.Is(err, errBroken) {
 		t.Error(err)
 	}

@@ -11,13 +11,11 @@ import (
 	"github.com/truechimer/truechimer/internal/load"
 )
 
-// benchWidth is what a line of the table for people may take.
-const benchWidth = 80
-
-// benchPrinter writes lines, and keeps the first error.
+// benchPrinter writes lines, and keeps the errors.
 type benchPrinter struct {
-	out io.Writer
-	err error
+	out   io.Writer
+	width int // of rows
+	err   error
 }
 
 func (p *benchPrinter) printf(format string, args ...any) {
@@ -25,23 +23,17 @@ func (p *benchPrinter) printf(format string, args ...any) {
 	p.err = errors.Join(p.err, err)
 }
 
-// row is one line of names and figures, broken where it is too long.
+// row is a name and its figures, below those of the row before: no name is longer.
 func (p *benchPrinter) row(name, format string, args ...any) {
-	const indent = 13
-	line := fmt.Sprintf("  %-*s", indent-2, name)
-	for _, word := range strings.Fields(fmt.Sprintf(format, args...)) {
-		if len([]rune(line))+len([]rune(word)) > benchWidth {
-			p.printf("%s\n", strings.TrimRight(line, " "))
-			line = strings.Repeat(" ", indent)
-		}
-		line += word + " "
-	}
-	p.printf("%s\n", strings.TrimRight(line, " "))
+	one := rows{width: p.width}
+	one.add(fmt.Sprintf("  %-9s", name), format, args...)
+	p.err = errors.Join(p.err, one.write(p.out))
 }
 
-// writeBench prints what a run has measured.
-func writeBench(out io.Writer, o *load.Options, r *load.Result) error {
-	p := &benchPrinter{out: out}
+// writeBench prints what a run has measured, in words broken into lines of width letters;
+// 0 breaks none.
+func writeBench(out io.Writer, o *load.Options, r *load.Result, width int) error {
+	p := &benchPrinter{out: out, width: width}
 	p.printf("%v, %s\n", r.Server, loopText(o))
 	if r.Interrupted {
 		p.printf("interrupted: these are the figures until then\n")
@@ -97,6 +89,8 @@ func (p *benchPrinter) sweep(o *load.Options, r *load.Result) {
 		p.row("highest", "%.0f requests/s with a loss below %g %%", r.Highest, o.MaxLossPercent)
 	case r.Failed > 0:
 		p.row("highest", "not even the first rate was held: begin lower, with --min-rate")
+	default:
+		p.row("highest", "not known: no rate was tried to its end")
 	}
 	switch {
 	case r.Failed == 0 && r.Highest >= o.MaxRate:

@@ -71,28 +71,64 @@ func (c *client) printClients(ctx context.Context, request *rpc.ClientsRequest) 
 	if c.json {
 		return c.printJSON(r.Msg)
 	}
-	return writeClients(c.out, r.Msg)
+	return writeClients(c.out, r.Msg, c.width())
 }
 
-func writeClients(out io.Writer, r *rpc.ClientsResponse) error {
+// writeClients prints a table. An address with which it would be wider than width letters has
+// a line of its own, above the rest of its row; with 0 none has.
+func writeClients(out io.Writer, r *rpc.ClientsResponse, width int) error {
 	if len(r.Clients) == 0 {
 		_, err := fmt.Fprintln(out, "no client has asked yet")
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ADDRESS\tVER\tMODE\tINTERLEAVED\tSEEN\tREQUESTS\tDROPS\tPOLL")
+	addresses := []string{"ADDRESS"}
+	var right strings.Builder // of the addresses
+	w := tabwriter.NewWriter(&right, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "VER\tMODE\tINTERLEAVED\tSEEN\tREQUESTS\tDROPS\tPOLL")
 	for _, one := range r.Clients {
 		interleaved := "no"
 		if one.Interleaved {
 			interleaved = "yes"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n", one.Address, one.Version, one.Mode, interleaved,
+		addresses = append(addresses, one.Address)
+		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%s\t%s\t%s\n", one.Version, one.Mode, interleaved,
 			ageWords(ns(r.UtcUnixNs-one.LastUnixNs)), countWords(one.Requests), countWords(one.Drops), pollWords(one.PollLog2))
 	}
-	if more := r.Remembered - int64(len(r.Clients)); more > 0 {
-		fmt.Fprintf(w, "and %d more; --limit shows up to 1000\n", more)
+	if err := w.Flush(); err != nil {
+		return err
 	}
-	return w.Flush()
+	text := beside(addresses, strings.Split(strings.TrimSuffix(right.String(), "\n"), "\n"), width)
+	if more := r.Remembered - int64(len(r.Clients)); more > 0 {
+		text += fmt.Sprintf("and %d more; --limit shows up to 1000\n", more)
+	}
+	_, err := io.WriteString(out, text)
+	return err
+}
+
+// beside puts each line of the left beside that of the right, or above it where
+// the widest of the right would go beyond width then; 0 is no limit.
+func beside(left, right []string, width int) string {
+	const gap = "  "
+	widest := 0
+	for _, line := range right {
+		widest = max(widest, len(line))
+	}
+	fits := func(s string) bool { return width == 0 || len(s)+len(gap)+widest <= width }
+	column := 0
+	for i, s := range left {
+		if i == 0 || fits(s) {
+			column = max(column, len(s))
+		}
+	}
+	var b strings.Builder
+	for i, s := range left {
+		if len(s) > column {
+			fmt.Fprintln(&b, s)
+			s = ""
+		}
+		fmt.Fprintf(&b, "%-*s%s%s\n", column, s, gap, right[i])
+	}
+	return b.String()
 }
 
 // ageWords says how long ago something was, in four letters or little more: in the largest

@@ -12,7 +12,7 @@ import (
 func poll(n int32) *int32 { return &n }
 
 // TestClientsTable: the widest that IPv4 can get fits 80 columns, and the longest address
-// leaves the columns straight.
+// leaves the columns straight; where these end, it has a line of its own.
 func TestClientsTable(t *testing.T) {
 	const now = int64(1_795_000_000_000_000_000)
 	const day = 24 * int64(time.Hour)
@@ -22,35 +22,59 @@ func TestClientsTable(t *testing.T) {
 		{Address: "10.0.0.2", Version: 3, Mode: 3, LastUnixNs: now - 59_999_999_999, Requests: 1_000_000, Drops: 12_345_678, PollLog2: poll(-10)},
 	}
 	longest := append([]*rpc.NtpClient{
-		{Address: "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", Version: 4, Mode: 3, LastUnixNs: now - 3*int64(time.Hour), Requests: 7, Drops: 2, PollLog2: poll(6)},
+		{Address: "fd12:3456:789a:bcde:fd12:3456:789a:bcde", Version: 4, Mode: 3, LastUnixNs: now - 3*int64(time.Hour), Requests: 7, Drops: 2, PollLog2: poll(6)},
 	}, widest...)
 	for name, c := range map[string]struct {
 		answer *rpc.ClientsResponse
+		width  int
 		want   string
 	}{
-		"nobody": {&rpc.ClientsResponse{UtcUnixNs: now}, "no client has asked yet\n"},
-		"IPv4": {&rpc.ClientsResponse{Clients: widest, Remembered: 3, UtcUnixNs: now}, `
+		"nobody": {&rpc.ClientsResponse{UtcUnixNs: now}, 80, "no client has asked yet\n"},
+		"IPv4": {&rpc.ClientsResponse{Clients: widest, Remembered: 3, UtcUnixNs: now}, 80, `
 ADDRESS          VER  MODE  INTERLEAVED  SEEN  REQUESTS  DROPS   POLL
 255.255.255.255  4    3     yes          999d  18.4E     999999  17 (131072s)
 10.0.0.1         1    0     no           0s    1         0       -
 10.0.0.2         3    3     no           59s   1.0M      12.3M   -10 (0.977ms)
 `[1:]},
-		"IPv6, and more": {&rpc.ClientsResponse{Clients: longest, Remembered: 104, UtcUnixNs: now}, `
-ADDRESS                                 VER  MODE  INTERLEAVED  SEEN  REQUESTS  DROPS   POLL
-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff  4    3     no           3h    7         2       6 (64s)
-255.255.255.255                         4    3     yes          999d  18.4E     999999  17 (131072s)
-10.0.0.1                                1    0     no           0s    1         0       -
-10.0.0.2                                3    3     no           59s   1.0M      12.3M   -10 (0.977ms)
+		"IPv6, and more": {&rpc.ClientsResponse{Clients: longest, Remembered: 104, UtcUnixNs: now}, 0, `
+ADDRESS                                  VER  MODE  INTERLEAVED  SEEN  REQUESTS  DROPS   POLL
+fd12:3456:789a:bcde:fd12:3456:789a:bcde  4    3     no           3h    7         2       6 (64s)
+255.255.255.255                          4    3     yes          999d  18.4E     999999  17 (131072s)
+10.0.0.1                                 1    0     no           0s    1         0       -
+10.0.0.2                                 3    3     no           59s   1.0M      12.3M   -10 (0.977ms)
 and 100 more; --limit shows up to 1000
+`[1:]},
+		"IPv6, on a terminal": {&rpc.ClientsResponse{Clients: longest, Remembered: 104, UtcUnixNs: now}, 80, `
+ADDRESS          VER  MODE  INTERLEAVED  SEEN  REQUESTS  DROPS   POLL
+fd12:3456:789a:bcde:fd12:3456:789a:bcde
+                 4    3     no           3h    7         2       6 (64s)
+255.255.255.255  4    3     yes          999d  18.4E     999999  17 (131072s)
+10.0.0.1         1    0     no           0s    1         0       -
+10.0.0.2         3    3     no           59s   1.0M      12.3M   -10 (0.977ms)
+and 100 more; --limit shows up to 1000
+`[1:]},
+		"IPv6 that just does not fit": {&rpc.ClientsResponse{Clients: longest[:1], Remembered: 1, UtcUnixNs: now}, 94, `
+ADDRESS  VER  MODE  INTERLEAVED  SEEN  REQUESTS  DROPS  POLL
+fd12:3456:789a:bcde:fd12:3456:789a:bcde
+         4    3     no           3h    7         2      6 (64s)
+`[1:]},
+		"IPv6 that just fits": {&rpc.ClientsResponse{Clients: longest[:1], Remembered: 1, UtcUnixNs: now}, 95, `
+ADDRESS                                  VER  MODE  INTERLEAVED  SEEN  REQUESTS  DROPS  POLL
+fd12:3456:789a:bcde:fd12:3456:789a:bcde  4    3     no           3h    7         2      6 (64s)
+`[1:]},
+		"no room at all": {&rpc.ClientsResponse{Clients: widest[:1], Remembered: 1, UtcUnixNs: now}, 10, `
+ADDRESS  VER  MODE  INTERLEAVED  SEEN  REQUESTS  DROPS   POLL
+255.255.255.255
+         4    3     yes          999d  18.4E     999999  17 (131072s)
 `[1:]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder
-			if err := writeClients(&b, c.answer); err != nil || b.String() != c.want {
+			if err := writeClients(&b, c.answer, c.width); err != nil || b.String() != c.want {
 				t.Errorf("%v\n%s\nwant\n%s", err, b.String(), c.want)
 			}
 			for line := range strings.Lines(b.String()) {
-				if name == "IPv4" && len(line) > 81 {
+				if c.width >= 80 && len(line) > c.width+1 {
 					t.Errorf("%d columns: %s", len(line), line)
 				}
 			}

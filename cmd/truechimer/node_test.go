@@ -269,6 +269,18 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestWatchInterrupted: interrupted in its first call, it ends as well as in any other.
+func TestWatchInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, command := range []string{"clients", "status"} {
+		var n fakeNode
+		if code, out, log := n.askUntil(t, ctx, command, "--watch"); code != 0 || out != "" || log != "" {
+			t.Errorf("%s: exit code %d, %s\n%s", command, code, log, out)
+		}
+	}
+}
+
 // TestWaitsyncSaysOnce: a cause that only its figures change is told once.
 func TestWaitsyncSaysOnce(t *testing.T) {
 	bound := func(d time.Duration) func(*rpc.StatusResponse) {

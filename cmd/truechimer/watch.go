@@ -8,8 +8,9 @@ import (
 
 const watchInterval = time.Second
 
-// watch prints again every second until ctx ends, on a terminal always at its top. It fails
-// only where the first time does: a restart of the server is what one watches for.
+// watch prints again every second until ctx ends, which is no failure, on a terminal always at
+// its top. It fails only where the first time does: a restart of the server is what one
+// watches for.
 func (c *client) watch(ctx context.Context, print func(context.Context) error) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
@@ -18,11 +19,12 @@ func (c *client) watch(ctx context.Context, print func(context.Context) error) e
 			fmt.Fprint(c.out, "\x1b[H\x1b[2J")
 		}
 		err := print(ctx)
-		if err != nil && !shown {
-			return err
-		}
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case shown:
 			fmt.Fprintln(c.err, "truechimer:", err)
+		default:
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -65,7 +65,7 @@ type Options struct {
 	// Servers are the addresses of one server. The first that answers is used.
 	Servers []netip.AddrPort
 
-	// Public permits addresses that are not loopback, private or link-local.
+	// Public permits addresses that are neither loopback, nor private, nor IPv6 link-local.
 	Public bool
 
 	Loop    Loop

@@ -117,6 +117,7 @@ func (s *Step) GeneratorLimited() bool {
 // Result is what a run has measured.
 type Result struct {
 	Server      netip.AddrPort
+	Loop        Loop   // that was asked for
 	Interrupted bool   // before it was done
 	Steps       []Step // in the order that they were made; one, unless it was a Sweep
 
@@ -125,13 +126,13 @@ type Result struct {
 	Highest, Failed float64
 }
 
-// Main returns the step that the figures of the run are of: the only one, or that of the
-// highest rate held; nil where there is none.
+// Main returns the step that the figures of the run are of: the only one, or, of a Sweep,
+// that of the highest rate held; nil where there is none.
 func (r *Result) Main() *Step {
 	var best *Step
 	for i := range r.Steps {
 		s := &r.Steps[i]
-		if r.Highest == 0 && len(r.Steps) == 1 || s.Held && (best == nil || s.Wanted > best.Wanted) {
+		if r.Loop != Sweep || s.Held && (best == nil || s.Wanted > best.Wanted) {
 			best = s
 		}
 	}

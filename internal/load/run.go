@@ -58,7 +58,7 @@ func Run(ctx context.Context, o Options, progress func(Progress)) (Result, error
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	g := &generator{options: o, progress: progress}
+	g := &generator{options: o, progress: progress, result: Result{Loop: o.Loop}}
 	defer context.AfterFunc(ctx, func() { g.stop.Store(true) })()
 	err := g.reach()
 	if err != nil {
@@ -108,14 +108,26 @@ func (g *generator) reach() error {
 			}
 		}
 		g.close()
-		if err == nil {
-			err = ErrNoAnswer
-		} else if errors.Is(err, syscall.ECONNREFUSED) {
-			err = fmt.Errorf("%w: %w", ErrNoAnswer, syscall.ECONNREFUSED)
-		}
-		errs = append(errs, fmt.Errorf("%v: %w", server, err))
+		errs = append(errs, fmt.Errorf("%v: %w", server, silence(err)))
 	}
 	return errors.Join(errs...)
+}
+
+// silence returns why a server gave no sign of life. No error at all is ErrNoAnswer, and so is
+// one by which the network says that there is no way to it, or nobody.
+func silence(err error) error {
+	if err == nil {
+		return ErrNoAnswer
+	}
+	for _, unreachable := range []error{
+		syscall.ECONNREFUSED, syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN,
+		syscall.EADDRNOTAVAIL, // we have no address that could send to it
+	} {
+		if errors.Is(err, unreachable) {
+			return fmt.Errorf("%w: %w", ErrNoAnswer, unreachable)
+		}
+	}
+	return err
 }
 
 // connect makes the workers, and shares the sockets out among them.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -89,7 +90,7 @@ func TestRunAgainstOurServer(t *testing.T) {
 			o := quick(c.loop, server)
 			o.Threads, o.Version = c.threads, c.version
 			r, err := Run(t.Context(), o, nil)
-			if err != nil || r.Interrupted || r.Server != server {
+			if err != nil || r.Interrupted || r.Server != server || r.Loop != c.loop {
 				t.Fatalf("%+v, %v", r, err)
 			}
 			for i := range r.Steps {
@@ -117,25 +118,32 @@ func TestRunAgainstOurServer(t *testing.T) {
 	}
 }
 
+// liar is a server that lies, and what is found out.
+type liar struct {
+	answer   func(request ntp.Header, send func([]byte))
+	want     Verdict
+	answered bool // also
+}
+
+// right is the answer of a server that does not lie.
+func right(request ntp.Header) ntp.Header {
+	now := ntp.FromUnix(time.Now().UnixNano())
+	return ntp.Header{Version: request.Version, Mode: ntp.ModeServer, Stratum: 2, Origin: request.Transmit, Receive: now, Transmit: now}
+}
+
+// changed gives that answer with a lie in it.
+func changed(change func(h *ntp.Header)) func(ntp.Header, func([]byte)) {
+	return func(request ntp.Header, send func([]byte)) {
+		h := right(request)
+		change(&h)
+		send(h.Append(nil))
+	}
+}
+
 // A lying server is found out, whatever the lie.
 func TestRunAgainstLiars(t *testing.T) {
-	right := func(request ntp.Header) ntp.Header {
-		now := ntp.FromUnix(time.Now().UnixNano())
-		return ntp.Header{Version: request.Version, Mode: ntp.ModeServer, Stratum: 2, Origin: request.Transmit, Receive: now, Transmit: now}
-	}
-	changed := func(change func(h *ntp.Header)) func(ntp.Header, func([]byte)) {
-		return func(request ntp.Header, send func([]byte)) {
-			h := right(request)
-			change(&h)
-			send(h.Append(nil))
-		}
-	}
 	var held func() // of the server that is late
-	for name, c := range map[string]struct {
-		answer   func(request ntp.Header, send func([]byte))
-		want     Verdict
-		answered bool
-	}{
+	for name, c := range map[string]liar{
 		"short":     {func(h ntp.Header, send func([]byte)) { send(right(h).Append(nil)[:47]) }, Short, false},
 		"empty":     {func(_ ntp.Header, send func([]byte)) { send(nil) }, Short, false},
 		"long":      {func(h ntp.Header, send func([]byte)) { send(append(right(h).Append(nil), 0, 0, 0, 0)) }, Long, false},
@@ -163,31 +171,33 @@ func TestRunAgainstLiars(t *testing.T) {
 			held = func() { send(b) }
 		}, Late, false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			o := quick(Open, lie(t, c.answer))
-			o.Sockets, o.Timeout, o.Rate = 1, 100*time.Millisecond, 1000
-			if c.want == Late {
-				o.Rate, o.Timeout, o.Duration = 40, 5*time.Millisecond, 300*time.Millisecond
-			}
-			r, err := Run(t.Context(), o, nil)
-			if err != nil || len(r.Steps) != 1 {
-				t.Fatalf("%+v, %v", r, err)
-			}
-			s := r.Main()
-			for v, n := range s.Counts {
-				may := Verdict(v) == c.want || Verdict(v) == Answered && c.answered || c.want == Duplicate && Verdict(v) == Late ||
-					c.want == Late && Verdict(v) == Answered // two requests in a burst, from a machine that is busy
-				if Verdict(v) == c.want && n == 0 || n > 0 && !may {
-					t.Errorf("%d %v, want %v only", n, Verdict(v), c.want)
-				}
-			}
-			if !c.answered && c.want != Late && s.LossPercent() != 100 || s.LossPercent() == 0 && c.want != Duplicate || s.Sent == 0 {
-				t.Errorf("%v %% of %d lost", s.LossPercent(), s.Sent)
-			}
-			if c.want == Kiss && (len(s.Kisses) != 1 || s.Kisses[0] != Kisses{ntp.KissRATE, s.Counts[Kiss]}) {
-				t.Errorf("kiss codes %v", s.Kisses)
-			}
-		})
+		t.Run(name, c.test)
+	}
+}
+
+func (c liar) test(t *testing.T) {
+	o := quick(Open, lie(t, c.answer))
+	o.Sockets, o.Timeout, o.Rate = 1, 100*time.Millisecond, 1000
+	if c.want == Late {
+		o.Rate, o.Timeout, o.Duration = 40, 5*time.Millisecond, 300*time.Millisecond
+	}
+	r, err := Run(t.Context(), o, nil)
+	if err != nil || len(r.Steps) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	s := r.Main()
+	for v, n := range s.Counts {
+		may := Verdict(v) == c.want || Verdict(v) == Answered && c.answered || c.want == Duplicate && Verdict(v) == Late ||
+			c.want == Late && Verdict(v) == Answered // two requests in a burst, from a machine that is busy
+		if Verdict(v) == c.want && n == 0 || n > 0 && !may {
+			t.Errorf("%d %v, want %v only", n, Verdict(v), c.want)
+		}
+	}
+	if !c.answered && c.want != Late && s.LossPercent() != 100 || s.LossPercent() == 0 && c.want != Duplicate || s.Sent == 0 {
+		t.Errorf("%v %% of %d lost", s.LossPercent(), s.Sent)
+	}
+	if c.want == Kiss && (len(s.Kisses) != 1 || s.Kisses[0] != Kisses{ntp.KissRATE, s.Counts[Kiss]}) {
+		t.Errorf("kiss codes %v", s.Kisses)
 	}
 }
 
@@ -255,7 +265,7 @@ func TestRunInterrupted(t *testing.T) {
 			}
 		})
 		cancel()
-		if err != nil || !r.Interrupted || len(r.Steps) != 1 || r.Steps[0].Answered() == 0 || r.Steps[0].Held {
+		if err != nil || !r.Interrupted || len(r.Steps) != 1 || r.Steps[0].Answered() == 0 || r.Steps[0].Held || (r.Main() == nil) != (loop == Sweep) {
 			t.Errorf("loop %d: %+v, %v", loop, r, err)
 		}
 		if took := time.Since(began); took > time.Minute || r.Highest != 0 {
@@ -287,5 +297,24 @@ func TestRunReaches(t *testing.T) {
 	o.Servers = []netip.AddrPort{silent}
 	if _, err := Run(t.Context(), o, nil); !errors.Is(err, ErrNoAnswer) || errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("where nobody answers: %v", err)
+	}
+}
+
+// What the network says of a server that cannot be reached is no answer; what this host lacks
+// is an error of its own.
+func TestSilence(t *testing.T) {
+	for err, noAnswer := range map[error]bool{
+		nil: true, syscall.ECONNREFUSED: true, syscall.ENETUNREACH: true, syscall.EHOSTUNREACH: true, syscall.ENETDOWN: true,
+		syscall.EHOSTDOWN: true, syscall.EADDRNOTAVAIL: true,
+		syscall.ENOBUFS: false, syscall.EAGAIN: false, syscall.EPERM: false, errors.New("too many open files"): false,
+	} {
+		wrapped := err
+		if err != nil {
+			wrapped = fmt.Errorf("connect to it: %w", os.NewSyscallError("connect", err))
+		}
+		got := silence(wrapped)
+		if errors.Is(got, ErrNoAnswer) != noAnswer || err != nil && !errors.Is(got, err) || got == nil {
+			t.Errorf("%v: %v", err, got)
+		}
 	}
 }

@@ -12,17 +12,19 @@ var ErrPublic = errors.New("load on a stranger's server is an attack on it and o
 // ErrNoHost reports an address that is not that of one host.
 var ErrNoHost = errors.New("load goes to one host and nowhere else")
 
-// Permit returns nil where load may be sent to an address: to loopback, and to private
-// and link-local networks, whose owner is the one who sends it, and elsewhere
-// (else ErrPublic) only where public says that the owner allows it. What is not the address of one
-// host, such as a multicast group, is never permitted (ErrNoHost).
-// Source: RFC 1918; RFC 4193; RFC 3927; RFC 4291.
+// Permit returns nil where load may be sent to an address: to loopback, to private
+// networks and to IPv6's link-local ones, whose owner is the one who sends it, and elsewhere
+// (else ErrPublic) only where public says that the owner allows it. Link-local of IPv4 is
+// elsewhere: at 169.254.169.123 and the like a provider of machines serves time to all of
+// its customers. What is not the address of one host, such as a multicast group, is never
+// permitted (ErrNoHost).
+// Source: RFC 1918; RFC 4193; RFC 4291.
 func Permit(addr netip.Addr, public bool) error {
 	addr = addr.Unmap()
 	switch {
 	case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() || noHost(addr):
 		return fmt.Errorf("%v is not the address of a host: %w", addr, ErrNoHost)
-	case addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || public:
+	case addr.IsLoopback() || addr.IsPrivate() || addr.Is6() && addr.IsLinkLocalUnicast() || public:
 		return nil
 	}
 	return fmt.Errorf("%v is neither loopback nor of a private network: %w", addr, ErrPublic)

@@ -14,10 +14,11 @@ func TestPermit(t *testing.T) {
 	for text, want := range map[string]error{
 		"127.0.0.1": nil, "127.255.0.9": nil, "::1": nil, "::ffff:127.0.0.1": nil,
 		"10.0.0.1": nil, "172.16.0.1": nil, "172.31.255.255": nil, "192.168.1.1": nil, "::ffff:10.1.2.3": nil,
-		"169.254.1.1": nil, "fe80::1": nil, "fe80::1%eth0": nil, "fc00::1": nil, "fd12:3456::1": nil,
+		"fe80::1": nil, "fe80::1%eth0": nil, "febf::1": nil, "fc00::1": nil, "fd12:3456::1": nil, "fd00:ec2::123": nil,
 
 		"192.0.2.1": ErrPublic, "8.8.8.8": ErrPublic, "172.15.255.255": ErrPublic, "172.32.0.1": ErrPublic, "192.169.0.1": ErrPublic,
 		"11.0.0.1": ErrPublic, "100.64.0.1": ErrPublic, "2001:db8::1": ErrPublic, "2600::1": ErrPublic, "::ffff:8.8.8.8": ErrPublic,
+		"169.254.1.1": ErrPublic, "169.254.169.123": ErrPublic, "::ffff:169.254.169.254": ErrPublic,
 		"64:ff9b::7f00:1": ErrPublic, "2002:7f00:1::": ErrPublic, "fec0::1": ErrPublic, "::127.0.0.1": ErrPublic,
 
 		"0.0.0.0": ErrNoHost, "::": ErrNoHost, "::ffff:0.0.0.0": ErrNoHost, "0.1.2.3": ErrNoHost, "255.255.255.255": ErrNoHost, "240.0.0.1": ErrNoHost,
