@@ -63,11 +63,11 @@ type departures struct {
 	proven *table[departure]
 }
 
-// departure is when a reply left, 0 until that is known, and to whom.
+// departure is when a reply left, 0 until that is known, and to whom. The zero
+// departure is nobody's: several replies share its receive timestamp.
 type departure struct {
 	transmit ntp.Timestamp
 	to       key
-	shared   bool // by several replies, so that nothing can be known
 }
 
 func newDepartures(entries int) *departures {
@@ -96,7 +96,7 @@ func (d *departures) with(receive ntp.Timestamp, f func(s *set[departure], i int
 func (d *departures) expect(receive ntp.Timestamp, to key, mono int64, proven bool) bool {
 	shared := false
 	d.with(receive, func(s *set[departure], i int) {
-		s.entries[i].value, shared = departure{shared: true}, true
+		s.entries[i].value, shared = departure{}, true
 	})
 	if shared {
 		return false
@@ -109,16 +109,16 @@ func (d *departures) expect(receive ntp.Timestamp, to key, mono int64, proven bo
 	s, tag := t.lock(k)
 	defer s.mu.Unlock()
 	v, fresh := s.take(k, tag, mono)
-	*v = departure{to: to, shared: !fresh} // not fresh: another worker was here in between
+	if *v = (departure{}); fresh { // or another worker was here in between
+		v.to = to
+	}
 	return fresh
 }
 
 // settle fills in when the reply left, unless its place was given away.
 func (d *departures) settle(receive, transmit ntp.Timestamp) {
 	d.with(receive, func(s *set[departure], i int) {
-		if v := &s.entries[i].value; !v.shared {
-			v.transmit = transmit
-		}
+		s.entries[i].value.transmit = transmit
 	})
 }
 
@@ -127,7 +127,7 @@ func (d *departures) settle(receive, transmit ntp.Timestamp) {
 // that was kept for it.
 func (d *departures) claim(receive ntp.Timestamp, from key) (transmit ntp.Timestamp, proven bool) {
 	d.with(receive, func(s *set[departure], i int) {
-		if v := s.entries[i].value; !v.shared && v.to == from {
+		if v := s.entries[i].value; v.to == from {
 			transmit, proven = v.transmit, true
 			s.clear(i)
 		}

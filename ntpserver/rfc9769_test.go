@@ -102,7 +102,7 @@ func (d *desk) ask(from netip.AddrPort, req ntp.Header, want Verdict) ntp.Header
 func (d *desk) kept() (n int) {
 	for _, t := range []*table[departure]{d.r.Clients.departures.first, d.r.Clients.departures.proven} {
 		t.each(func(_ key, v *departure) {
-			if !v.shared {
+			if v.to != (key{}) {
 				n++
 			}
 		})

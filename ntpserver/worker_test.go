@@ -207,3 +207,20 @@ func TestCloseDoesNotWaitForTheBackoff(t *testing.T) {
 		t.Errorf("Serve returned %v after %v", err, time.Since(start))
 	}
 }
+
+// TestQuietIsTheServers: many workers log no more than one.
+func TestQuietIsTheServers(t *testing.T) {
+	var sockets []netio.Socket
+	for range 3 {
+		sockets = append(sockets, netio.NewMemory(addrs("192.0.2.1:123")[0]))
+	}
+	var log remember
+	s := newServer(Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, new(Clients), sockets)
+	for _, w := range s.workers {
+		w.complain("send replies", syscall.EPERM)
+	}
+	if n := strings.Count(log.text.String(), "\n"); n != 1 {
+		t.Errorf("%d lines", n)
+	}
+	_ = s.Close()
+}
