@@ -207,9 +207,7 @@ func (r *Responder) kiss(dst, req []byte, receive ntp.Timestamp) {
 		Origin:         ntp.Timestamp(binary.BigEndian.Uint64(req[transmitOffset:])),
 		Receive:        receive,
 	}
-	var wire [ntp.HeaderLen]byte
-	h.Encode(&wire)
-	copy(dst, wire[:])
+	h.Encode((*[ntp.HeaderLen]byte)(dst))
 }
 
 // Seal completes the reply that Respond built in dst: it writes the transmit

@@ -18,13 +18,6 @@ import (
 // so that one cut short shows.
 type flowRoom [FlowDatagramMax + 1]byte
 
-// flowStamp is the one control message that these sockets get: the header and two
-// numbers, the receive timestamp.
-type flowStamp struct {
-	head unix.Cmsghdr
-	at   [2]int64 // seconds, nanoseconds
-}
-
 // kernelFlows are sockets of the kernel.
 type kernelFlows struct {
 	fds      []int32
@@ -39,7 +32,7 @@ type kernelFlows struct {
 	in        [FlowBatchMax]mmsghdr
 	inVector  [FlowBatchMax]unix.Iovec
 	inRoom    [FlowBatchMax]flowRoom
-	inStamp   [FlowBatchMax]flowStamp
+	inControl [FlowBatchMax]controlRoom
 }
 
 // dialFlows opens n sockets of the kernel to a server.
@@ -55,7 +48,7 @@ func dialFlows(server netip.AddrPort, n, lenBytes int) (Flows, error) {
 		f.inVector[i].SetLen(len(f.inRoom[i]))
 		f.in[i].hdr.Iov = &f.inVector[i]
 		f.in[i].hdr.SetIovlen(1)
-		f.in[i].hdr.Control = (*byte)(unsafe.Pointer(&f.inStamp[i]))
+		f.in[i].hdr.Control = (*byte)(unsafe.Pointer(&f.inControl[i]))
 	}
 	target, err := sockaddr(server)
 	if err != nil {
@@ -129,7 +122,7 @@ func (f *kernelFlows) Send(flow, n int) (sent int, err error) {
 // Receive implements Flows.
 func (f *kernelFlows) Receive(flow int) (n int, err error) {
 	for i := range f.dirty {
-		f.in[i].hdr.SetControllen(int(unsafe.Sizeof(f.inStamp[i])))
+		f.in[i].hdr.SetControllen(int(unsafe.Sizeof(f.inControl[i])))
 	}
 	f.dirty = 0
 	done, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(f.fds[flow]),
@@ -141,12 +134,14 @@ func (f *kernelFlows) Receive(flow int) (n int, err error) {
 		return 0, errno
 	}
 	f.dirty = int(done)
-	var now int64 // read at most once, and only where a stamp is missing
+	var now int64        // read at most once, and only where a stamp is missing
+	var unused localAddr // there is only one
 	for i := range f.dirty {
 		m := &f.messages[i]
 		m.Data = f.inRoom[i][:min(f.in[i].lenBytes, FlowDatagramMax)]
 		m.Truncated = f.in[i].lenBytes > FlowDatagramMax
-		m.At, m.Stamped = f.inStamp[i].read(int(f.in[i].hdr.Controllen))
+		c := parseControl(f.inControl[i].written(&f.in[i].hdr), &unused)
+		m.At, m.Stamped = c.at, c.stamped
 		if !m.Stamped {
 			if now == 0 {
 				now = time.Now().UnixNano()
@@ -155,16 +150,6 @@ func (f *kernelFlows) Receive(flow int) (n int, err error) {
 		}
 	}
 	return f.dirty, nil
-}
-
-// read returns the receive timestamp in Unix nanoseconds, where the kernel has written
-// one in the layout of 64 bits.
-func (s *flowStamp) read(lenBytes int) (at int64, stamped bool) {
-	if lenBytes < int(unsafe.Sizeof(*s)) || int(s.head.Len) != unix.CmsgLen(int(unsafe.Sizeof(s.at))) ||
-		s.head.Level != unix.SOL_SOCKET || s.head.Type != unix.SO_TIMESTAMPNS_NEW && s.head.Type != unix.SO_TIMESTAMPNS {
-		return 0, false
-	}
-	return s.at[0]*int64(time.Second) + s.at[1], true
 }
 
 // In implements Flows.
