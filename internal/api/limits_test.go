@@ -447,9 +447,8 @@ func TestCloseUnserved(t *testing.T) {
 
 // TestListenerFails: an error of one listener ends Serve, with its address.
 func TestListenerFails(t *testing.T) {
-	p := newPipes()
-	broken := brokenListener{p}
-	s := &Server{listeners: []net.Listener{p, broken}, log: quiet}
+	broken := brokenListener{newPipes()} // of its own: the other one must not end with it
+	s := &Server{listeners: []net.Listener{newPipes(), broken}, log: quiet}
 	err := s.Serve(t.Context(), Services{fakeIssuer{}, newFakeNode()})
 	if !errors.Is(err, errUnlisted) || !strings.Contains(fmt.Sprint(err), "serve the API on") {
 		t.Errorf("got %v", err)
