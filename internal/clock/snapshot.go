@@ -167,6 +167,14 @@ type Snapshot struct {
 	Asleep time.Duration // how long the system has been suspended since it booted
 	Steps  uint64        // how often the system clock was seen to jump
 
+	// The served UTC jumps by LeapBy when the monotonic clock reads LeapAt: a second back where
+	// one is inserted, a second forward where one is deleted. 0: no leap is near.
+	LeapAt time.Duration
+	LeapBy time.Duration
+	// Unabsorbed is how far smooth time, which absorbs leap seconds slowly, is ahead of the
+	// served UTC at the instant.
+	Unabsorbed time.Duration
+
 	// Judgement is of the served clock; System is of the system clock, which stamps what
 	// other programs write, and is the same clock except in virtual mode.
 	Judgement
@@ -177,7 +185,13 @@ type Snapshot struct {
 func (s *Snapshot) Mono() time.Duration { return time.Duration(s.Time.From) }
 
 // UTC returns the served time at the monotonic reading mono, Unix nanoseconds.
-func (s *Snapshot) UTC(mono time.Duration) int64 { return s.Time.At(int64(mono)) }
+func (s *Snapshot) UTC(mono time.Duration) int64 {
+	utc := s.Time.At(int64(mono))
+	if s.LeapBy != 0 && mono >= s.LeapAt {
+		utc += int64(s.LeapBy)
+	}
+	return utc
+}
 
 // FromKernel returns the served time of a stamp that the kernel took of its REALTIME
 // clock, both Unix nanoseconds.

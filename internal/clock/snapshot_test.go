@@ -93,3 +93,18 @@ func TestClaimsAndServes(t *testing.T) {
 		t.Error("a clock in holdover is served and claimed")
 	}
 }
+
+func TestUTCAcrossLeap(t *testing.T) {
+	for _, by := range []time.Duration{-time.Second, time.Second} {
+		s := Snapshot{Time: Map{From: 100, To: 5000}, LeapAt: 200, LeapBy: by}
+		for mono, want := range map[time.Duration]int64{100: 5000, 199: 5099, 200: 5100 + int64(by), 300: 5200 + int64(by)} {
+			if got := s.UTC(mono); got != want {
+				t.Errorf("leap by %v: UTC(%d) is %d, want %d", by, mono, got, want)
+			}
+		}
+	}
+	s := Snapshot{Time: Map{From: 100, To: 5000}}
+	if got := s.UTC(300); got != 5200 {
+		t.Errorf("without a leap UTC(300) is %d, want 5200", got)
+	}
+}
