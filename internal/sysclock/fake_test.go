@@ -23,7 +23,7 @@ type fakeSystem struct {
 
 func newFakeSystem() *fakeSystem {
 	return &fakeSystem{
-		reading: Reading{Mono: 1000 * time.Second, Unix: 1_795_000_000_000_000_000},
+		reading: Reading{Mono: 1000 * time.Second, Local: 1000 * time.Second, Unix: 1_795_000_000_000_000_000},
 		kernel:  Kernel{Synchronised: true, MaxError: 3210 * time.Microsecond, FrequencyPPM: 12.5},
 		stepped: make(chan func(), 1),
 	}
@@ -34,6 +34,8 @@ func (s *fakeSystem) Read() Reading       { return s.reading }
 
 func (s *fakeSystem) Glance() (time.Duration, int64) { return s.reading.Mono, s.reading.Unix }
 
+func (s *fakeSystem) Local() (time.Duration, int64) { return s.reading.Local, s.reading.Unix }
+
 func (s *fakeSystem) Kernel() (Kernel, error) { return s.kernel, s.kernelErr }
 
 func (s *fakeSystem) WatchSteps(ctx context.Context, stepped func()) error {
@@ -42,9 +44,11 @@ func (s *fakeSystem) WatchSteps(ctx context.Context, stepped func()) error {
 	return nil
 }
 
-// pass lets time go by; the wall clock and the monotonic clock are slewed alike.
+// pass lets time go by; the wall clock and the monotonic clock are slewed alike, and here
+// not at all.
 func (s *fakeSystem) pass(d time.Duration) {
 	s.reading.Mono += d
+	s.reading.Local += d
 	s.reading.Unix += int64(d)
 }
 
@@ -53,6 +57,7 @@ func (s *fakeSystem) step(d time.Duration) { s.reading.Unix += int64(d) }
 func (s *fakeSystem) suspend(d time.Duration) {
 	s.reading.Unix += int64(d)
 	s.reading.Asleep += d
+	s.reading.Local += d
 }
 
 type fakeTracker struct {

@@ -18,6 +18,8 @@ package sysclock
 //     is being slewed fast is on its way to somewhere, and is not believed to be there.
 //  3. Nobody: then it is unsynchronised, or the local clock where the operator wants that.
 //
+// A leap second that was announced is no step: see follow_leap.go.
+//
 // What cannot be told: a clock that was set wrong by less than a minute or so in the moment
 // before this process started, until chronyd's next update.
 
@@ -31,6 +33,7 @@ import (
 	"time"
 
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/leap"
 	"github.com/truechimer/truechimer/internal/ntp"
 )
 
@@ -40,6 +43,7 @@ type FollowSettings struct {
 	FollowStratum uint8         // of a clock that the kernel asserts
 	ErrorLimit    time.Duration // a larger error bound is no claim any more
 	Tracker       Tracker       // nil: chronyd is not asked
+	Leaps         *leap.Table   // the list of leap seconds; nil: there is none
 }
 
 // Follow is the Driver for a system clock that somebody else steers, or nobody. Not for
@@ -57,6 +61,7 @@ type Follow struct {
 	measured time.Duration // monotonic clock at the last step that was found by looking; 0: none
 	asserted assertion
 	distrust bool // the kernel counts only once it is told anew
+	leaping  leaping
 	steps    uint64
 	synced   bool // it has been synchronised before
 }
@@ -98,6 +103,9 @@ func NewFollow(system System, precision int8, local func() []netip.Addr, setting
 // Set changes the settings from the next Poll on.
 func (f *Follow) Set(s FollowSettings) { f.settings = s }
 
+// SetLeaps changes the list of leap seconds alone.
+func (f *Follow) SetLeaps(t *leap.Table) { f.settings.Leaps = t }
+
 const (
 	// StepMin is the smallest jump that is told from a disturbed reading.
 	StepMin = time.Millisecond
@@ -135,8 +143,15 @@ func (f *Follow) Poll(ctx context.Context, set bool) *clock.Snapshot {
 	if judgement.State != clock.Unsynchronised {
 		f.synced = true
 	}
-	return &clock.Snapshot{
-		Time:      clock.Map{From: int64(reading.Mono), To: reading.Unix},
+	table := f.table(reading)
+	tai := f.tai(table, reading)
+	utc := table.UTC(tai)
+	if judgement.State != clock.Unsynchronised {
+		judgement.Leap = table.Indicator(utc, judgement.Leap)
+		judgement.Reference = min(judgement.Reference, utc) // what is past may show a later time than an inserted second
+	}
+	s := &clock.Snapshot{
+		Time:      clock.Map{From: int64(reading.Mono), To: utc},
 		Mode:      clock.Follow,
 		Precision: f.precision,
 		Asleep:    reading.Asleep,
@@ -144,6 +159,8 @@ func (f *Follow) Poll(ctx context.Context, set bool) *clock.Snapshot {
 		Judgement: judgement,
 		System:    judgement,
 	}
+	table.Mark(s, tai)
+	return s
 }
 
 // notice finds steps and suspends. A slew moves the monotonic clock and the wall clock
@@ -151,17 +168,31 @@ func (f *Follow) Poll(ctx context.Context, set bool) *clock.Snapshot {
 // comes between them was a jump. Where the system says that the clock was set, it was, by
 // however little. notice reports whether there was a step or a suspend.
 func (f *Follow) notice(r Reading, set bool) bool {
-	first := f.last == Reading{}
-	slept := r.Asleep - f.last.Asleep
-	jump := time.Duration(r.Unix-f.last.Unix) - (r.Mono - f.last.Mono) - slept
+	last := f.last
+	first := last == Reading{}
+	slept := r.Asleep - last.Asleep
+	jump := time.Duration(r.Unix-last.Unix) - (r.Mono - last.Mono) - slept
 	f.last = r
 	if slept > 0 {
 		f.distrust = true
 	}
 	if first {
+		f.await(r, false)
 		return false
 	}
+	leapt, missed := false, false
+	if slept == 0 {
+		leapt, missed = f.leap(last, r, jump)
+	}
+	if leapt {
+		jump = 0
+		f.measured = r.Mono // the system will report it too
+	}
+	if missed {
+		f.distrust = true
+	}
 	measured := jump.Abs() >= StepMin
+	f.await(r, measured || slept > 0)
 	if measured {
 		f.measured = r.Mono
 	}
@@ -170,9 +201,10 @@ func (f *Follow) notice(r Reading, set bool) bool {
 	if stepped {
 		f.steps++
 	}
-	if !stepped && slept <= 0 {
+	if !stepped && slept <= 0 && !missed {
 		return false
 	}
+	f.leaping.missed, f.leaping.shift = missed, 0
 	f.lastSet = r.Unix
 	f.stale = f.heard.tracking.Reference
 	f.heard.judgement = clock.Judgement{}
@@ -181,6 +213,7 @@ func (f *Follow) notice(r Reading, set bool) bool {
 
 func (f *Follow) judge(ctx context.Context, r Reading) clock.Judgement {
 	kernel, kernelErr := f.system.Kernel()
+	f.leaping.said = kernel.Leap
 	anew := kernelErr == nil && f.asserted.see(kernel, r)
 	if anew {
 		f.distrust = false
@@ -257,7 +290,7 @@ func (f *Follow) judgeTracking(t Tracking, r Reading) (j clock.Judgement, refusa
 	case t.Stratum > 1 && f.isLocalRefID(t.RefID): // at stratum 1 it is the ASCII name of a reference clock
 		return j, fmt.Sprintf("chronyd's reference identifier %v is that of an address of this host: a clock that follows its own server proves nothing; give chronyd another source", ntp.RefIDFromASCII(string(t.RefID[:])))
 	case f.lastSet != 0 && f.isStale(t, r, age), age < -referenceSlack:
-		return j, "the system clock was set by another hand, and chronyd has made no update since"
+		return j, f.doubt("the system clock was set by another hand") + ", and chronyd has made no update since"
 	case !f.synced && age > silence(t):
 		return j, fmt.Sprintf("chronyd's last update seems to be %v old, which a clock that was set forward before this process started looks like too", age.Round(time.Second))
 	}
@@ -299,7 +332,8 @@ func (f *Follow) driftPPM(t Tracking, r Reading) float64 {
 
 // isStale reports whether chronyd's last update is from before the last step or wake-up.
 func (f *Follow) isStale(t Tracking, r Reading, age time.Duration) bool {
-	return time.Duration(t.Reference-f.stale).Abs() < referenceGrain || age > time.Duration(r.Unix-f.lastSet)+referenceSlack
+	older := time.Duration(t.Reference - f.stale)
+	return older.Abs() < referenceGrain || (older-f.leaping.shift).Abs() < referenceGrain || age > time.Duration(r.Unix-f.lastSet)+referenceSlack
 }
 
 func trackingSource(t Tracking) string {
@@ -349,7 +383,7 @@ func (f *Follow) judgeKernel(k Kernel) (j clock.Judgement, refusal string) {
 	case k.MaxError <= 0:
 		return j, "the kernel says synchronised with an error of zero, which nobody has measured"
 	case f.distrust:
-		return j, "the machine slept, and nobody has corrected the clock since"
+		return j, f.doubt("the machine slept") + ", and nobody has corrected the clock since"
 	case math.Abs(k.FrequencyPPM) > kernelGrowthPPM:
 		return j, fmt.Sprintf("the kernel's clock is being slewed by %.0f ppm", k.FrequencyPPM)
 	}
@@ -378,28 +412,5 @@ func (f *Follow) limit(j clock.Judgement) clock.Judgement {
 }
 
 func (f *Follow) unsynchronised(reason string) clock.Judgement {
-	j := clock.Judgement{
-		State:     clock.Unsynchronised,
-		Reason:    reason,
-		Source:    "none",
-		Leap:      clock.LeapUnknown,
-		Stratum:   clock.StratumUnsynchronised,
-		RefID:     clock.RefIDInit(),
-		GrowthPPM: clock.GrowthDefaultPPM,
-		// The largest there is on the wire, for those who look at nothing else.
-		RootDispersion: ntp.MaxDispersion,
-	}
-	if f.synced {
-		j.RefID = clock.RefIDStep()
-	}
-	if f.settings.LocalStratum > 0 {
-		// The reference is the clock itself: it is no further from that than its grain.
-		j.Source = "local"
-		j.Leap = clock.LeapNone
-		j.Stratum = f.settings.LocalStratum
-		j.RefID = clock.RefIDLocal()
-		j.Reference = f.last.Unix
-		j.RootDispersion = time.Duration(math.Ceil(math.Ldexp(1e9, int(f.precision))))
-	}
-	return j
+	return unclaimedJudgement(reason, f.synced, f.settings.LocalStratum, f.last.Unix, f.precision)
 }

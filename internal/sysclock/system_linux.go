@@ -16,6 +16,8 @@ import (
 // asleep is how much longer the machine is up than its processors ran: CLOCK_BOOTTIME
 // counts suspend, CLOCK_MONOTONIC does not.
 func (h *Host) asleep() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	var failed error
 	read := func(clock int32) time.Duration {
 		var t unix.Timespec
@@ -33,6 +35,24 @@ func (h *Host) asleep() time.Duration {
 	return h.sleep.asleep
 }
 
+// rawClock reads the clock that is neither slewed nor set, and stands while the machine
+// sleeps.
+func rawClock() (time.Duration, error) {
+	var t unix.Timespec
+	err := unix.ClockGettime(unix.CLOCK_MONOTONIC_RAW, &t)
+	return time.Duration(t.Nano()), err
+}
+
+// wallClock reads the wall clock by the same way as rawClock, so that of three readings in
+// a row the second is in the middle of the others.
+func wallClock() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &t); err != nil {
+		return time.Now().UnixNano()
+	}
+	return t.Nano()
+}
+
 // Kernel reads the kernel's clock state. It changes nothing: modes is 0.
 func (h *Host) Kernel() (Kernel, error) {
 	var t unix.Timex
@@ -48,10 +68,6 @@ const (
 	// wrote is a multiple of it ever after. Whoever does not measure writes an esterror of
 	// zero too, and that does not grow. Source: Linux, kernel/time/ntp.c, second_overflow.
 	maxErrorGrowth = 500 * time.Microsecond
-	// tickNominal is the length of the kernel's tick in microseconds, at 100 a second; one
-	// more or less is a hundred millionths.
-	tickNominal = 10_000
-	ppmPerTick  = 100
 )
 
 // kernelState translates what adjtimex(2) returned.
@@ -59,7 +75,7 @@ func kernelState(t *unix.Timex, state int) Kernel {
 	k := Kernel{
 		Synchronised: state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0,
 		MaxError:     time.Duration(t.Maxerror) * time.Microsecond,
-		FrequencyPPM: float64(t.Freq)/(1<<16) + float64(t.Tick-tickNominal)*ppmPerTick, // Freq is scaled ppm
+		FrequencyPPM: ratePPM(int64(t.Freq), int64(t.Tick)),
 		Residual:     time.Duration(t.Offset) * time.Microsecond,
 	}
 	if t.Status&unix.STA_NANO != 0 {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -153,6 +154,9 @@ func TestHostRead(t *testing.T) {
 		if r.Unix < start.UnixNano() || r.Unix > end.UnixNano() {
 			t.Errorf("reading %d: wall clock outside of the readings around it; was it set?", i)
 		}
+		if off := (r.Local - last.Local) - (r.Mono - last.Mono); off.Abs() > StepMin {
+			t.Fatalf("reading %d: the local timeline moved by %v more than the monotonic clock", i, off)
+		}
 		if r.Asleep != last.Asleep {
 			t.Fatalf("reading %d: asleep for %v, then %v, without sleep", i, last.Asleep, r.Asleep)
 		}
@@ -170,6 +174,111 @@ func TestHostRead(t *testing.T) {
 	t.Logf("the two clocks of a reading moved by at most %v against each other", width)
 	if width >= StepMin {
 		t.Errorf("readings differ by %v, which looks like a step", width)
+	}
+}
+
+// The local timeline is the kernel's clock that nobody steers, and it is read together with
+// the wall clock, by any number at once.
+func TestHostLocal(t *testing.T) {
+	h := NewHost()
+	if h.rawless {
+		t.Fatal("there is no clock that nobody steers")
+	}
+	raw := func() time.Duration {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC_RAW, &ts); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(ts.Nano())
+	}
+	first := raw()
+	begin, _ := h.Local()
+	if begin < 0 || begin > time.Second {
+		t.Errorf("the local timeline begins at %v", begin)
+	}
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			last := begin
+			for i := range 500 {
+				wall, before := time.Now().UnixNano(), raw()
+				local, unix := h.Local()
+				after, wallAfter := raw(), time.Now().UnixNano()
+				// The two beginnings are not the same instant.
+				if slack := time.Millisecond; local-begin < before-first-slack || local-begin > after-first+slack {
+					t.Errorf("reading %d: %v after the first, and the clock says %v to %v", i, local-begin, before-first, after-first)
+				}
+				if local < last {
+					t.Errorf("reading %d: back by %v", i, last-local)
+				}
+				if unix < wall || unix > wallAfter {
+					t.Errorf("reading %d: wall clock outside of the readings around it; was it set?", i)
+				}
+				last = local
+			}
+		})
+	}
+	readers.Wait()
+	// Both ways of reading it agree.
+	apart := make([]time.Duration, 101)
+	for i := range apart {
+		before, unix := h.Local()
+		r := h.Read()
+		after, _ := h.Local()
+		if r.Local < before || r.Local > after {
+			t.Fatalf("reading %d: at %v by Read, between %v and %v by Local", i, r.Local, before, after)
+		}
+		apart[i] = (r.Local - before) - time.Duration(r.Unix-unix)
+	}
+	slices.Sort(apart)
+	t.Logf("the two ways are %v apart", apart[50])
+	if apart[50].Abs() > 400*time.Nanosecond {
+		t.Errorf("the two ways are %v apart", apart[50])
+	}
+}
+
+// A suspend that nobody has looked at yet is in the very next reading of the local timeline.
+func TestHostLocalSleeps(t *testing.T) {
+	h := NewHost()
+	before, _ := h.Local()
+	const slept = time.Hour
+	h.mu.Lock()
+	h.before -= slept // as if it had begun to run that much later, and slept since
+	h.sleep.asleep -= slept
+	h.mu.Unlock()
+	if after, _ := h.Local(); after-before < slept || after-before > slept+time.Second {
+		t.Errorf("the local timeline moved by %v over a suspend of %v", after-before, slept)
+	}
+	if r := h.Read(); r.Local-before < slept || r.Local-before > slept+time.Second {
+		t.Errorf("by Read the local timeline moved by %v over a suspend of %v", r.Local-before, slept)
+	}
+}
+
+// A suspend that is found after the readings makes them void: they are taken again.
+func TestHostAwake(t *testing.T) {
+	h := NewHost()
+	truth := h.asleep()
+	for _, test := range []struct {
+		slept time.Duration
+		looks int
+	}{{0, 1}, {time.Hour, 2}, {sleepGrain / 2, 1}} {
+		h.sleep.asleep = truth - test.slept
+		looks := 0
+		asleep := h.awake(func() { looks++ })
+		if looks != test.looks || (asleep-truth).Abs() > sleepGrain {
+			t.Errorf("slept %v: read %d times, asleep %v; want %d, %v", test.slept, looks, asleep, test.looks, truth)
+		}
+	}
+}
+
+// Without a clock that nobody steers the monotonic one is the local timeline.
+func TestHostRawless(t *testing.T) {
+	h := NewHost()
+	h.rawless, h.rawAnchor = true, -time.Hour
+	before := h.Mono()
+	local, _ := h.Local()
+	if after := h.Mono(); local < before || local > after {
+		t.Errorf("at %v, and the monotonic clock was at %v to %v", local, before, after)
 	}
 }
 

@@ -9,6 +9,11 @@ import (
 
 func (h *Host) asleep() time.Duration { return h.sleep.asleep } // never sleeps, as far as it is known
 
+// rawClock returns ErrUnsupported: the monotonic clock takes its place.
+func rawClock() (time.Duration, error) { return 0, ErrUnsupported }
+
+func wallClock() int64 { return time.Now().UnixNano() }
+
 // Kernel returns ErrUnsupported: this system does not tell.
 func (h *Host) Kernel() (Kernel, error) { return Kernel{}, ErrUnsupported }
 
