@@ -9,10 +9,11 @@ import (
 
 // Client is a connected UDP socket with a port of its own that the kernel chose: only
 // the server it is connected to can answer, and a stranger has to guess the port. Not for
-// concurrent use. Source: RFC 9109.
+// concurrent use, but for SetDeadline and Close, which end the other calls. Source: RFC 9109.
 type Client struct {
 	conn *net.UDPConn
 	oob  [128]byte
+	sent []byte // what Send sent last
 }
 
 // Dial connects to a server. It fails on addresses that cannot be reached from here.
@@ -22,7 +23,7 @@ func Dial(server netip.AddrPort) (*Client, error) {
 	}
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err == nil {
-		if err = enableStamps(conn); err != nil {
+		if err = stampClient(conn); err != nil {
 			conn.Close()
 		}
 	}
@@ -34,10 +35,17 @@ func Dial(server netip.AddrPort) (*Client, error) {
 
 // Send sends b and returns the clock as it was read just before, Unix nanoseconds.
 func (c *Client) Send(b []byte) (at int64, err error) {
+	c.sent = append(c.sent[:0], b...)
 	at = time.Now().UnixNano()
-	_, err = c.conn.Write(b)
+	err = sendStamped(c.conn, b)
 	return at, err
 }
+
+// Departed returns when what the last Send sent left, Unix nanoseconds: stamped by the
+// kernel when it handed it to the network driver. It never waits. The stamp is there at once
+// on most machines, and certainly when an answer is; where the kernel or the driver
+// does not stamp there is none. It is told once.
+func (c *Client) Departed() (at int64, ok bool) { return departed(c.conn, c.sent) }
 
 // Receive waits for a datagram, copies it to b, cut to its length, and returns when it
 // arrived, Unix nanoseconds: stamped by the kernel where that can be had, else as read
@@ -49,7 +57,7 @@ func (c *Client) Receive(b []byte) (n int, at int64, stamped bool, err error) {
 	if err != nil {
 		return 0, 0, false, err
 	}
-	if stamp, ok := readStamp(c.oob[:], oobn); ok {
+	if stamp, ok := readClientStamp(c.oob[:], oobn); ok {
 		return n, stamp, true, nil
 	}
 	return n, at, false, nil

@@ -37,16 +37,25 @@ func (e KissError) Is(target error) bool { return target == ErrUnsynchronised }
 // the state, judges duplicates (test 1), access and authentication (4 and 5),
 // and forgets the request once a reply has passed, so that a second one is bogus.
 //
-// A kiss code is reported only by a reply that carries the request's transmit
-// timestamp: nobody who did not see the request can forge one.
-// Source: RFC 5905, section 8 and figure 22.
+// A reply in interleaved mode carries the request's receive timestamp instead
+// (see InterleavedReply), and when the reply before it left: its clock may have
+// been set since, but not after this request arrived.
+//
+// A kiss code is reported only by a reply that carries one of the request's
+// timestamps: nobody who did not see the request can forge one.
+// Source: RFC 5905, section 8 and figure 22; RFC 9769, section 2.
 func CheckReply(request, reply Header) error {
+	interleaved := InterleavedReply(request, reply)
+	left := reply.Transmit
+	if interleaved {
+		left = reply.Receive
+	}
 	switch {
 	case reply.Mode != ModeServer:
 		return ErrMode
 	case reply.Version != request.Version:
 		return ErrVersion
-	case reply.Origin != request.Transmit:
+	case reply.Origin != request.Transmit && !interleaved:
 		return ErrBogus
 	case reply.Stratum == 0:
 		return KissError{Code: reply.RefID}
@@ -57,8 +66,17 @@ func CheckReply(request, reply Header) error {
 	// rootdelay/2 + rootdisp, doubled so that nothing is lost to the half.
 	case uint64(reply.RootDelay)+2*uint64(reply.RootDispersion) >= 2*uint64(ShortOf(MaxDispersion)):
 		return ErrDistance
-	case reply.Reference != 0 && reply.Transmit.Before(reply.Reference):
+	case reply.Reference != 0 && left.Before(reply.Reference):
 		return ErrReference
 	}
 	return nil
+}
+
+// InterleavedReply reports whether reply answers request in interleaved mode:
+// its transmit timestamp is then of the reply before it. A request asks for that
+// by a receive timestamp, which must not be its transmit timestamp too, or nobody
+// could tell the modes apart.
+// Source: RFC 9769, section 2.
+func InterleavedReply(request, reply Header) bool {
+	return request.Receive != 0 && request.Receive != request.Transmit && reply.Origin == request.Receive
 }

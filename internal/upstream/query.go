@@ -30,8 +30,10 @@ type Measurement struct {
 	Sample ntp.Sample // T1 to T4
 	// Precision is of the local clock, which T1 and T4 were read from.
 	Precision ntp.Precision
-	// Stamped tells that T4 was taken by the kernel.
-	Stamped bool
+	// Stamped tells that T4 was taken by the kernel, Departed that T1 was.
+	Stamped, Departed bool
+	// Interleaved tells that T3 is the server's word of when the reply really left.
+	Interleaved bool
 	// Fault is why the reply must not be used, or nil: see ntp.CheckReply.
 	Fault error
 }
@@ -51,9 +53,13 @@ func (m *Measurement) Delay() time.Duration {
 // the local clock may have drifted during the exchange.
 // Source: RFC 5905, section 8 (its epsilon) and appendix A.5.5.2 (root distance).
 func (m *Measurement) ErrorBound() time.Duration {
+	return m.Delay()/2 + m.Header.RootDelay.Duration()/2 + m.Header.RootDispersion.Duration() + m.precisions() + m.drift()
+}
+
+// drift returns what the local clock may have drifted during the exchange, rounded up.
+func (m *Measurement) drift() time.Duration {
 	lasted := m.Sample.Destination.Sub(m.Sample.Origin).Abs()
-	drift := lasted/1_000_000*driftPPM + driftPPM*time.Nanosecond // rounded up
-	return m.Delay()/2 + m.Header.RootDelay.Duration()/2 + m.Header.RootDispersion.Duration() + m.precisions() + drift
+	return lasted/1_000_000*driftPPM + driftPPM*time.Nanosecond
 }
 
 // precisions returns what the two clocks cannot resolve; each takes a nanosecond at least.
