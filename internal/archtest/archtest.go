@@ -69,6 +69,7 @@ func levels() []level {
 
 		{dir: "internal/rpc/...", level: 0},
 		{dir: "internal/clock", level: 0, pure: true},
+		{dir: "internal/leap", level: 0, pure: true},
 		{dir: "internal/ntp", level: 0, pure: true},
 		{dir: "internal/discipline", level: 0, pure: true},
 		{dir: "hlc", level: 0, pure: true},

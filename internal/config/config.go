@@ -14,16 +14,18 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 )
 
 // Config is the whole configuration, one field for each section of the file.
 type Config struct {
-	Node  Node
-	Clock Clock
-	NTP   NTP
-	HLC   HLC
-	API   API
+	Node    Node
+	Clock   Clock
+	Sources []Source // at most 64 servers, members of pools among them
+	NTP     NTP
+	HLC     HLC
+	API     API
 }
 
 // Node says which appliance this is and where its data are.
@@ -33,8 +35,16 @@ type Node struct {
 	DataDir string // relative to the working directory
 }
 
-// Clock says what the clock believes and when it counts as synchronised.
+// Clock says who steers the clock, what it believes and when it counts as synchronised.
 type Clock struct {
+	Mode string // ModeFollow, ModeSteer or ModeVirtual
+
+	MinSources    int           // how many sources must agree
+	StepThreshold time.Duration // an offset above it is stepped; 0: never
+	StepUpdates   int           // and only in so many first updates
+	SlewMaxPPM    int           // how fast an offset is slewed at the most
+	LeapFile      string        // LeapAuto, LeapOff, or an absolute path
+
 	LocalStratum  uint8 // 0: off
 	FollowStratum uint8
 	// Chronyd is ChronydAuto, ChronydOff, the absolute path of chronyd's command
@@ -47,6 +57,19 @@ type Clock struct {
 const (
 	ChronydAuto = "auto"
 	ChronydOff  = "off"
+)
+
+// The values of Clock.Mode.
+const (
+	ModeFollow  = "follow"
+	ModeSteer   = "steer"
+	ModeVirtual = "virtual"
+)
+
+// The values of Clock.LeapFile that name no file.
+const (
+	LeapAuto = "auto"
+	LeapOff  = "off"
 )
 
 // NTP says where and how time is served, and to whom.
@@ -91,6 +114,12 @@ func Default() Config {
 	return Config{
 		Node: Node{Name: hostName(), DataDir: "./data"},
 		Clock: Clock{
+			Mode:          ModeFollow,
+			MinSources:    1,
+			StepThreshold: 50 * time.Millisecond,
+			StepUpdates:   3,
+			SlewMaxPPM:    500,
+			LeapFile:      LeapAuto,
 			FollowStratum: 10,
 			Chronyd:       ChronydAuto,
 			ErrorLimit:    time.Second,
@@ -149,6 +178,7 @@ func (c Config) Adopt(next Config) (Config, error) {
 			k.field.copy(&adopted, &next)
 		}
 	}
+	adopted.Sources = slices.Clone(next.Sources)
 	if err := adopted.Validate(); err != nil {
 		return c, err
 	}
@@ -166,10 +196,17 @@ type Change struct {
 	Refused string
 }
 
-// Diff lists the keys whose values differ, in the order of the file.
+// Diff lists the keys whose values differ, in the order of the file. Sources are known by
+// their names there: source[NAME] is one that came or went, source[NAME].min_poll a key of
+// one that stayed.
 func Diff(old, next Config) []Change {
 	var changes []Change
+	section := ""
 	for _, k := range keys() {
+		if section == sourceAfter && k.section != section {
+			changes = append(changes, diffSources(old.Sources, next.Sources)...)
+		}
+		section = k.section
 		if k.field.text(&old) == k.field.text(&next) {
 			continue
 		}

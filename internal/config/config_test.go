@@ -29,10 +29,38 @@ number = 65_535
 data_dir = '/var/lib/true "chimer"'
 
 [clock]
+mode = "virtual"
+min_sources = 3
+step_threshold = "0s"
+step_updates = 1_000
+slew_max_ppm = 100000
+leap_file = '/usr/share/zoneinfo/leap-seconds.list'
 local_stratum = 15
 follow_stratum = 0x1
 chronyd = "[::1]:323"
 error_limit = "50ms"
+
+[[source]]
+address = "[2001:db8::1]:1123"
+name = "one/'two'"
+site = "north"
+nist = true
+provider_error = "1.5ms"
+iburst = false
+interleaved = false
+min_poll = 3
+max_poll = 17
+prefer = true
+trust = true
+require = true
+
+[[source]] # all else at its default
+address = "Pool.example.org."
+pool = 16
+
+[[ source ]]
+address = "time-a-g.NIST.gov:123"
+noselect = true
 
 [ntp]
 listen = ["0.0.0.0:123", "[::]:123", # both
@@ -65,8 +93,22 @@ func fullConfig() Config {
 		return list
 	}
 	return Config{
-		Node:  Node{Name: "t1.example", Number: 65535, DataDir: `/var/lib/true "chimer"`},
-		Clock: Clock{LocalStratum: 15, FollowStratum: 1, Chronyd: "[::1]:323", ErrorLimit: 50 * time.Millisecond},
+		Node: Node{Name: "t1.example", Number: 65535, DataDir: `/var/lib/true "chimer"`},
+		Clock: Clock{
+			Mode: ModeVirtual, MinSources: 3, StepUpdates: 1000, SlewMaxPPM: 100_000, LeapFile: "/usr/share/zoneinfo/leap-seconds.list",
+			LocalStratum: 15, FollowStratum: 1, Chronyd: "[::1]:323", ErrorLimit: 50 * time.Millisecond,
+		},
+		Sources: []Source{
+			{
+				Address: "[2001:db8::1]:1123", Name: "one/'two'", Site: "north", NIST: true, ProviderError: 1500 * time.Microsecond,
+				MinPoll: 3, MaxPoll: 17, Prefer: true, Trust: true, Require: true,
+			},
+			{Address: "Pool.example.org.", Name: "Pool.example.org.", Pool: 16, IBurst: true, Interleaved: true, MinPoll: 6, MaxPoll: 10},
+			{
+				Address: "time-a-g.NIST.gov:123", Name: "time-a-g.NIST.gov:123", NIST: true,
+				IBurst: true, Interleaved: true, MinPoll: 6, MaxPoll: 10, NoSelect: true,
+			},
+		},
 		NTP: NTP{
 			Listen: at("0.0.0.0:123", "[::]:123", "[fe80::1%eth0]:123", "127.0.0.1:0"), Workers: 1024,
 			Interface: "eth0.4094-x", DSCP: 46,
@@ -213,6 +255,8 @@ func TestTOMLRoundTrips(t *testing.T) {
 	odd := with(func(c *Config) {
 		c.Node.DataDir = `C:\data "x"`
 		c.HLC = HLC{MaxLead: 10 * time.Minute, Window: 1500 * time.Millisecond}
+		c.Sources = []Source{DefaultSource("fe80::1%eth0"), DefaultSource("[fe80::1%eth0]:1123"), DefaultSource("nist.gov"), DefaultSource("localhost")}
+		c.Sources[0].ProviderError = 1
 	})
 	for _, c := range []Config{Default(), Tour(), fullConfig(), odd} {
 		text := c.TOML()
@@ -232,10 +276,11 @@ func TestTemplate(t *testing.T) {
 	}
 	diff(t, "template", Default(), got)
 
-	// Uncommented, it sets every key, to the default still.
+	// Uncommented, it sets every key, to the default still, and has three sources.
 	var all strings.Builder
 	for line := range strings.Lines(text) {
-		if key, isKey := strings.CutPrefix(line, "# "); isKey && strings.Contains(key, " = ") && !strings.HasPrefix(key, "In ") {
+		key, isComment := strings.CutPrefix(line, "# ")
+		if isComment && (strings.Contains(key, " = ") && !strings.HasPrefix(key, "In ") || strings.HasPrefix(key, "[[source]]")) {
 			line = key
 		}
 		all.WriteString(line)
@@ -244,10 +289,19 @@ func TestTemplate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, "uncommented template", Default(), got)
-	for _, k := range keys() {
-		if !strings.Contains(all.String(), "\n"+k.name+" = ") {
-			t.Errorf("%s is not in the template", k.path())
+	north, pool := DefaultSource("ntp2.example.net"), DefaultSource("pool.example.org")
+	north.Site, pool.Pool = "north", 4
+	diff(t, "uncommented template", with(func(c *Config) { c.Sources = []Source{north, pool, DefaultSource("ntp1.example.net")} }), got)
+	for _, section := range sectionNames() {
+		for _, name := range keysOf(section) {
+			if !strings.Contains(all.String(), "\n"+name+" = ") {
+				t.Errorf("%s.%s is not in the template", section, name)
+			}
+		}
+	}
+	for line := range strings.Lines(text) {
+		if len(line) > 101 {
+			t.Errorf("%d columns: %s", len(line)-1, line)
 		}
 	}
 }
@@ -296,7 +350,8 @@ func TestDiffAndAdopt(t *testing.T) {
 			live = append(live, c.Key)
 		}
 	}
-	diff(t, "live keys", []string{"clock.local_stratum", "clock.follow_stratum", "clock.chronyd", "clock.error_limit",
+	diff(t, "live keys", []string{"clock.min_sources", "clock.local_stratum", "clock.follow_stratum", "clock.chronyd", "clock.error_limit",
+		"source[one/'two']", "source[Pool.example.org.]", "source[time-a-g.NIST.gov:123]",
 		"ntp.allow", "ntp.deny", "ntp.rate_interval", "ntp.rate_burst", "ntp.rate_kiss", "ntp.rate_private",
 		"hlc.max_lead"}, live)
 }

@@ -11,16 +11,16 @@ import (
 	"unicode"
 )
 
-// field connects a key to its place in a Config.
-type field struct {
+// field connects a key to its place in a C: a Config, or a Source of one.
+type field[C any] struct {
 	want string // what the file may say, in words
 	// set reads a value of the file into c and reports what is wrong with it. It
 	// leaves c alone when anything is.
-	set func(c *Config, v value) []fault
+	set func(c *C, v value) []fault
 	// text is the value of c in the syntax of the file, plain the same without
 	// quotes and brackets.
-	text, plain func(c *Config) string
-	copy        func(to, from *Config)
+	text, plain func(c *C) string
+	copy        func(to, from *C)
 }
 
 // fault is one thing wrong with a value. Line is 0 where it is the key's.
@@ -63,10 +63,10 @@ func (v value) String() string {
 }
 
 // text is a key whose value is a string that check finds no fault with.
-func text(at func(*Config) *string, want string, check func(string) string) field {
-	return field{
+func text[C any](at func(*C) *string, want string, check func(string) string) field[C] {
+	return field[C]{
 		want: want,
-		set: func(c *Config, v value) []fault {
+		set: func(c *C, v value) []fault {
 			if v.kind != aString {
 				return []fault{{text: fmt.Sprintf("want a string: %s, not %s", want, v)}}
 			}
@@ -76,19 +76,19 @@ func text(at func(*Config) *string, want string, check func(string) string) fiel
 			*at(c) = v.text
 			return nil
 		},
-		text:  func(c *Config) string { return quotedTOML(*at(c)) },
-		plain: func(c *Config) string { return *at(c) },
-		copy:  func(to, from *Config) { *at(to) = *at(from) },
+		text:  func(c *C) string { return quotedTOML(*at(c)) },
+		plain: func(c *C) string { return *at(c) },
+		copy:  func(to, from *C) { *at(to) = *at(from) },
 	}
 }
 
 // number is a key whose value is an integer from low to high, which T can hold.
-func number[T int | uint8 | uint16](at func(*Config) *T, low, high int64) field {
+func number[C any, T int | uint8 | uint16](at func(*C) *T, low, high int64) field[C] {
 	want := fmt.Sprintf("%d to %d", low, high)
-	written := func(c *Config) string { return strconv.FormatInt(int64(*at(c)), 10) }
-	return field{
+	written := func(c *C) string { return strconv.FormatInt(int64(*at(c)), 10) }
+	return field[C]{
 		want: want,
-		set: func(c *Config, v value) []fault {
+		set: func(c *C, v value) []fault {
 			if v.kind != aNumber {
 				return []fault{{text: fmt.Sprintf("want an integer, %s, not %s", want, v)}}
 			}
@@ -102,17 +102,17 @@ func number[T int | uint8 | uint16](at func(*Config) *T, low, high int64) field 
 		},
 		text:  written,
 		plain: written,
-		copy:  func(to, from *Config) { *at(to) = *at(from) },
+		copy:  func(to, from *C) { *at(to) = *at(from) },
 	}
 }
 
 // boolean is a key whose value is true or false.
-func boolean(at func(*Config) *bool) field {
+func boolean[C any](at func(*C) *bool) field[C] {
 	const want = "true or false"
-	written := func(c *Config) string { return strconv.FormatBool(*at(c)) }
-	return field{
+	written := func(c *C) string { return strconv.FormatBool(*at(c)) }
+	return field[C]{
 		want: want,
-		set: func(c *Config, v value) []fault {
+		set: func(c *C, v value) []fault {
 			if v.kind != aBool {
 				return []fault{{text: fmt.Sprintf("want %s, without quotes, not %s", want, v)}}
 			}
@@ -121,28 +121,28 @@ func boolean(at func(*Config) *bool) field {
 		},
 		text:  written,
 		plain: written,
-		copy:  func(to, from *Config) { *at(to) = *at(from) },
+		copy:  func(to, from *C) { *at(to) = *at(from) },
 	}
 }
 
 // duration is a key whose value is a string such as "250ms", from low to high.
-func duration(at func(*Config) *time.Duration, low, high time.Duration) field {
+func duration[C any](at func(*C) *time.Duration, low, high time.Duration) field[C] {
 	want := fmt.Sprintf("%s to %s", durationText(low), durationText(high))
 	return span(at, want, func(d time.Duration) bool { return d >= low && d <= high })
 }
 
 // durationOrNone is a key whose value is a duration from low to high, or 0s, which
 // means none.
-func durationOrNone(at func(*Config) *time.Duration, none string, low, high time.Duration) field {
+func durationOrNone[C any](at func(*C) *time.Duration, none string, low, high time.Duration) field[C] {
 	want := fmt.Sprintf("0s for %s, or %s to %s", none, durationText(low), durationText(high))
 	return span(at, want, func(d time.Duration) bool { return d == 0 || d >= low && d <= high })
 }
 
 // span is a key whose value is a duration that is within its range.
-func span(at func(*Config) *time.Duration, want string, within func(time.Duration) bool) field {
-	return field{
+func span[C any](at func(*C) *time.Duration, want string, within func(time.Duration) bool) field[C] {
+	return field[C]{
 		want: want,
-		set: func(c *Config, v value) []fault {
+		set: func(c *C, v value) []fault {
 			if v.kind != aString {
 				return []fault{{text: fmt.Sprintf(`want a duration in quotes, such as "250ms" or "1.5s", not %s`, v)}}
 			}
@@ -156,9 +156,9 @@ func span(at func(*Config) *time.Duration, want string, within func(time.Duratio
 			*at(c) = d
 			return nil
 		},
-		text:  func(c *Config) string { return quotedTOML(durationText(*at(c))) },
-		plain: func(c *Config) string { return durationText(*at(c)) },
-		copy:  func(to, from *Config) { *at(to) = *at(from) },
+		text:  func(c *C) string { return quotedTOML(durationText(*at(c))) },
+		plain: func(c *C) string { return durationText(*at(c)) },
+		copy:  func(to, from *C) { *at(to) = *at(from) },
 	}
 }
 
@@ -167,11 +167,11 @@ const listenMax = 16
 
 // addresses is a key whose value is a list of addresses with ports, each of which
 // check finds no fault with.
-func addresses(at func(*Config) *[]netip.AddrPort, check func(netip.AddrPort) string) field {
+func addresses[C any](at func(*C) *[]netip.AddrPort, check func(netip.AddrPort) string) field[C] {
 	want := fmt.Sprintf("a list of 1 to %d addresses with ports", listenMax)
-	return field{
+	return field[C]{
 		want: want,
-		set: func(c *Config, v value) []fault {
+		set: func(c *C, v value) []fault {
 			if v.kind != aList {
 				return []fault{{text: fmt.Sprintf(`want %s, such as ["192.0.2.1:123", "[2001:db8::1]:123"], not %s`, want, v)}}
 			}
@@ -184,9 +184,9 @@ func addresses(at func(*Config) *[]netip.AddrPort, check func(netip.AddrPort) st
 			}
 			return faults
 		},
-		text:  func(c *Config) string { return listText(*at(c)) },
-		plain: func(c *Config) string { return listPlain(*at(c)) },
-		copy:  func(to, from *Config) { *at(to) = slices.Clone(*at(from)) },
+		text:  func(c *C) string { return listText(*at(c)) },
+		plain: func(c *C) string { return listPlain(*at(c)) },
+		copy:  func(to, from *C) { *at(to) = slices.Clone(*at(from)) },
 	}
 }
 
@@ -328,6 +328,27 @@ func chronydFault(s string) string {
 		return quoted(s) + " names no port: chronyd's command port is 323 unless its own configuration says otherwise"
 	}
 	return ""
+}
+
+const modeRange = `"follow", "steer" or "virtual"`
+
+func modeFault(s string) string {
+	if s != ModeFollow && s != ModeSteer && s != ModeVirtual {
+		return fmt.Sprintf("want %s, not %s", modeRange, quoted(s))
+	}
+	return ""
+}
+
+const leapRange = `"auto", "off", or the absolute path of a file`
+
+func leapFault(s string) string {
+	switch {
+	case s == LeapAuto || s == LeapOff:
+		return ""
+	case filepath.IsAbs(s):
+		return pathFault(s)
+	}
+	return fmt.Sprintf("want %s, not %s", leapRange, quoted(s))
 }
 
 // durationText is d as one would write it: 1h, not 1h0m0s.

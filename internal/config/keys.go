@@ -12,7 +12,7 @@ type key struct {
 	doc           string // for the template, without the range
 	usual         string // what a production file says, where the default differs
 	live          bool   // can change without a restart
-	field         field
+	field         field[Config]
 	// refused says why a restart refuses this change too, or "". Nil: it never does.
 	refused func(old, next *Config) string
 }
@@ -30,6 +30,10 @@ const (
 	stratumMax                   = 15 // RFC 5905: 16 is unsynchronised
 	numberMax                    = 1<<16 - 1
 	dscpMax                      = 63 // six bits of the IP header
+
+	stepMin, stepMax = 100 * time.Microsecond, 24 * time.Hour
+	stepUpdatesMax   = 1000
+	slewMaxPPM       = 100_000 // the kernel's tick can change by a tenth
 
 	rateIntervalMin, rateIntervalMax = time.Millisecond, time.Hour
 	rateBurstMax                     = 1_000_000
@@ -60,6 +64,35 @@ func keys() []key {
 			doc:   "Where timestamps are made durable, relative to the working directory. No other process may use it.",
 			usual: `"/var/lib/truechimer"`,
 			field: text(func(c *Config) *string { return &c.Node.DataDir }, "a path", pathFault),
+		}, {
+			section: "clock", name: "mode",
+			doc: "Who steers the clock. \"follow\": the system clock as it is, which somebody else steers, or nobody; the sources are " +
+				"witnesses. \"steer\": this node steers the system clock by its sources; needs CAP_SYS_TIME, and that no other time daemon " +
+				"runs. \"virtual\": this node serves a clock of its own, steered by its sources, and leaves the system clock alone.",
+			field: text(func(c *Config) *string { return &c.Clock.Mode }, modeRange, modeFault),
+		}, {
+			section: "clock", name: "min_sources", live: true,
+			doc:   "How many sources must agree before they are followed. Where one wrong source must not matter, say 3, of 4 or more.",
+			field: number(func(c *Config) *int { return &c.Clock.MinSources }, 1, sourcesMax),
+		}, {
+			section: "clock", name: "step_threshold",
+			doc: "In modes steer and virtual: an offset above it is corrected by a step in the first updates after the start; any other " +
+				"is slewed. truechimer clock makestep steps at any time.",
+			field: durationOrNone(func(c *Config) *time.Duration { return &c.Clock.StepThreshold }, "no step", stepMin, stepMax),
+		}, {
+			section: "clock", name: "step_updates",
+			doc:   "How many updates after the start may step.",
+			field: number(func(c *Config) *int { return &c.Clock.StepUpdates }, 1, stepUpdatesMax),
+		}, {
+			section: "clock", name: "slew_max_ppm",
+			doc: "How fast an offset is slewed at the most, in millionths: at 500, 50 ms take 100 s. The system clock of Linux can do " +
+				"100000; programs that measure time notice what is above a few hundred.",
+			field: number(func(c *Config) *int { return &c.Clock.SlewMaxPPM }, 1, slewMaxPPM),
+		}, {
+			section: "clock", name: "leap_file",
+			doc: "The list of leap seconds (leap-seconds.list). \"auto\" takes the system's, or its time zone data; \"off\" believes " +
+				"only what a majority of the sources announces.",
+			field: text(func(c *Config) *string { return &c.Clock.LeapFile }, leapRange, leapFault),
 		}, {
 			section: "clock", name: "local_stratum", live: true,
 			doc: "Serve an unsynchronised clock as this stratum, labelled as local, so that an isolated site agrees " +
@@ -179,13 +212,20 @@ type crossFault struct {
 	text string
 }
 
-// sectionNames returns the sections in the order of the table.
+// sourceAfter is the section that the sources follow in the template.
+const sourceAfter = "clock"
+
+// sectionNames returns the sections in the order of the template.
 func sectionNames() []string {
 	var names []string
 	for _, k := range keys() {
-		if len(names) == 0 || names[len(names)-1] != k.section {
-			names = append(names, k.section)
+		if len(names) > 0 && names[len(names)-1] == k.section {
+			continue
 		}
+		if len(names) > 0 && names[len(names)-1] == sourceAfter {
+			names = append(names, sourceSection)
+		}
+		names = append(names, k.section)
 	}
 	return names
 }
@@ -195,6 +235,11 @@ func keysOf(section string) []string {
 	var names []string
 	for _, k := range keys() {
 		if k.section == section {
+			names = append(names, k.name)
+		}
+	}
+	if section == sourceSection {
+		for _, k := range sourceKeys() {
 			names = append(names, k.name)
 		}
 	}

@@ -159,6 +159,10 @@ func (r *reader) header(path []string, line int, array bool) {
 	r.section, r.lost = path, false
 	name := pathText(path)
 	shown := "[" + name + "]"
+	if name == sourceSection {
+		r.openSource(line, array)
+		return
+	}
 	before, twice := r.opened[name]
 	switch known := slices.Contains(sectionNames(), name); {
 	case !known:
@@ -171,6 +175,18 @@ func (r *reader) header(path []string, line int, array bool) {
 	if !twice {
 		r.opened[name] = line
 	}
+}
+
+// openSource begins a source: the keys that follow are its.
+func (r *reader) openSource(line int, array bool) {
+	if !array {
+		r.problem(line, "["+sourceSection+"]", "there can be many such sections: write [[%s]], not [%[1]s]", sourceSection)
+	}
+	if len(r.config.Sources) == sourcesMax {
+		r.problem(line, "[["+sourceSection+"]]", "want %d sources at the most", sourcesMax)
+	}
+	r.config.Sources = append(r.config.Sources, DefaultSource(""))
+	r.setOn[sourceAt(len(r.config.Sources)-1, "")] = line
 }
 
 func (r *reader) unknownSection(shown, name string, line int) {
@@ -189,6 +205,9 @@ func (r *reader) keyValue(section []string, n *unstable.Node, start int) {
 	switch known := slices.Contains(sectionNames(), pathText(path[:1])); {
 	case len(section) > 0 && !slices.Contains(sectionNames(), pathText(section)):
 		return // reported where the section begins
+	case path[0] == sourceSection:
+		r.sourceKey(path, below, n, line, start)
+		return
 	case len(path) == 1 && n.Value().Kind == unstable.InlineTable:
 		if !known {
 			r.unknownSection(shown, shown, line)
@@ -208,15 +227,38 @@ func (r *reader) keyValue(section []string, n *unstable.Node, start int) {
 		r.unknownKey(path, shown, line)
 		return
 	}
+	r.set(shown, line, func() []fault { return all[i].field.set(&r.config, r.value(n.Value(), line, start)) })
+}
+
+// set sets a key that is shown as such, unless it is set already.
+func (r *reader) set(shown string, line int, set func() []fault) {
 	if before, twice := r.setOn[shown]; twice {
 		r.problem(line, shown, "the key is already set on line %d", before)
 		return
 	}
 	r.setOn[shown] = line
-	for _, f := range all[i].field.set(&r.config, r.value(n.Value(), line, start)) {
+	for _, f := range set() {
 		r.faulty[shown] = true
 		r.problem(max(f.line, line), shown, "%s", f.text)
 	}
+}
+
+// sourceKey reads a key of the source that was opened last.
+func (r *reader) sourceKey(path, below []string, n *unstable.Node, line, start int) {
+	if len(below) == len(path) { // source = ... or source.address = ... outside of one
+		r.problem(line, pathText(path), "write [[%s]] for each source, and its keys below", sourceSection)
+		return
+	}
+	i := len(r.config.Sources) - 1
+	name := pathText(below)
+	shown := sourceAt(i, name)
+	all := sourceKeys()
+	k := slices.IndexFunc(all, func(k sourceKey) bool { return k.name == name })
+	if k < 0 {
+		r.unknownKey(path, shown, line)
+		return
+	}
+	r.set(shown, line, func() []fault { return all[k].field.set(&r.config.Sources[i], r.value(n.Value(), line, start)) })
 }
 
 func (r *reader) unknownKey(path []string, shown string, line int) {
@@ -273,7 +315,16 @@ func kindOf(k unstable.Kind) kind {
 }
 
 func (r *reader) crossCheck() {
-	for _, f := range crossChecks(&r.config) {
+	var faults []crossFault
+	for i := range r.config.Sources {
+		s := &r.config.Sources[i]
+		if saidNot := !s.NIST && r.setOn[sourceAt(i, "nist")] > 0; saidNot && isNIST(s.Address) {
+			faults = append(faults, nistFault(i, s))
+		}
+		s.complete()
+	}
+	faults = append(append(faults, crossChecks(&r.config)...), sourceChecks(&r.config)...)
+	for _, f := range faults {
 		if slices.ContainsFunc(f.keys, func(k string) bool { return r.faulty[k] }) {
 			continue
 		}

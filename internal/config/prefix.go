@@ -11,11 +11,11 @@ import (
 const prefixesMax = 4096
 
 // prefixes is a key whose value is a list of prefixes, which may be empty.
-func prefixes(at func(*Config) *[]netip.Prefix) field {
+func prefixes[C any](at func(*C) *[]netip.Prefix) field[C] {
 	want := fmt.Sprintf("a list of up to %d prefixes or addresses", prefixesMax)
-	return field{
+	return field[C]{
 		want: want,
-		set: func(c *Config, v value) []fault {
+		set: func(c *C, v value) []fault {
 			if v.kind != aList {
 				return []fault{{text: fmt.Sprintf(`want %s, such as ["10.0.0.0/8", "2001:db8::/32"], not %s`, want, v)}}
 			}
@@ -28,9 +28,9 @@ func prefixes(at func(*Config) *[]netip.Prefix) field {
 			}
 			return faults
 		},
-		text:  func(c *Config) string { return listText(*at(c)) },
-		plain: func(c *Config) string { return listPlain(*at(c)) },
-		copy:  func(to, from *Config) { *at(to) = slices.Clone(*at(from)) },
+		text:  func(c *C) string { return listText(*at(c)) },
+		plain: func(c *C) string { return listPlain(*at(c)) },
+		copy:  func(to, from *C) { *at(to) = slices.Clone(*at(from)) },
 	}
 }
 

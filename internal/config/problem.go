@@ -80,10 +80,12 @@ func cut(s string, most int) string {
 // that is right but in the wrong section counts as near.
 func nearestKey(section, name string) string {
 	best, bestCost := "", costMax(name)+1
-	for _, k := range keys() {
-		cost := distance(name, k.name) + min(distance(section, k.section), 2)
-		if cost < bestCost {
-			best, bestCost = k.path(), cost
+	for _, known := range sectionNames() {
+		for _, key := range keysOf(known) {
+			cost := distance(name, key) + min(distance(section, known), 2)
+			if cost < bestCost {
+				best, bestCost = known+"."+key, cost
+			}
 		}
 	}
 	return best

@@ -15,6 +15,9 @@ func (c Config) TOML() string {
 			if section != "" {
 				b.WriteByte('\n')
 			}
+			if section == sourceAfter {
+				b.WriteString(sourcesTOML(c.Sources))
+			}
 			section = k.section
 			fmt.Fprintf(&b, "[%s]\n", section)
 		}
@@ -23,10 +26,22 @@ func (c Config) TOML() string {
 	return b.String()
 }
 
+// sourcesTOML is a section for each source.
+func sourcesTOML(sources []Source) string {
+	var b strings.Builder
+	for i := range sources {
+		fmt.Fprintf(&b, "[[%s]]\n", sourceSection)
+		for _, k := range sourceKeys() {
+			fmt.Fprintf(&b, "%s = %s\n", k.name, k.field.text(&sources[i]))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
 // Template is a file to start from: every key explained and commented out, at
 // its default. Parse reads it as Default.
 func Template() string {
-	const width = 100
 	defaults := Default()
 	var b strings.Builder
 	b.WriteString("# The configuration of truechimer. What is left out has the value that is shown here.\n" +
@@ -35,6 +50,9 @@ func Template() string {
 	section := ""
 	for _, k := range keys() {
 		if k.section != section {
+			if section == sourceAfter {
+				b.WriteString(sourceTemplate())
+			}
 			section = k.section
 			fmt.Fprintf(&b, "\n[%s]\n", section)
 		} else {
@@ -44,13 +62,37 @@ func Template() string {
 		if k.live {
 			doc += " (live)"
 		}
-		for _, line := range wrapped(doc, width-len("# ")) {
-			b.WriteString("# " + line + "\n")
-		}
+		b.WriteString(comment(doc))
 		if k.usual != "" {
 			fmt.Fprintf(&b, "# In production usually: %s = %s\n", k.name, k.usual)
 		}
 		fmt.Fprintf(&b, "# %s = %s\n", k.name, k.field.text(&defaults))
+	}
+	return b.String()
+}
+
+// sourceTemplate explains the sources, and shows the keys of one and two short examples.
+func sourceTemplate() string {
+	var b strings.Builder
+	b.WriteString("\n" + comment(sourceSectionWords))
+	b.WriteString("#\n# [[source]]\n# address = \"ntp2.example.net\"\n# site = \"north\"\n" +
+		"#\n# [[source]]\n# address = \"pool.example.org\"\n# pool = 4\n" +
+		"#\n# All that can be said of one, with what holds where it is left out:\n#\n# [[source]]\n")
+	example := DefaultSource(exampleSource)
+	example.Name = "" // it is called by its address
+	for _, k := range sourceKeys() {
+		b.WriteString("#\n" + comment(fmt.Sprintf("%s Value: %s.", k.doc, k.field.want)))
+		fmt.Fprintf(&b, "# %s = %s\n", k.name, k.field.text(&example))
+	}
+	return b.String()
+}
+
+// comment is a text in lines of a comment.
+func comment(text string) string {
+	const width = 100
+	var b strings.Builder
+	for _, line := range wrapped(text, width-len("# ")) {
+		b.WriteString("# " + line + "\n")
 	}
 	return b.String()
 }
