@@ -49,7 +49,49 @@ not another one that comes in between.`,
 		},
 	}
 	accept.Flags().BoolVar(&yes, "yes", false, "do it")
-	cmd.AddCommand(accept)
+	cmd.AddCommand(accept, newMakestep(c))
+	return cmd
+}
+
+func newMakestep(c *client) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "makestep",
+		Short: "Step the clock now to what its sources say",
+		Long: `Corrects at once, by a step, what would else be slewed. Time then jumps for every
+program that reads this clock; backwards, some of it comes twice. Without --yes it says
+by how much it would step, and does nothing; with it, it steps by the offset that is left
+at that moment, and not by another one that comes in between.`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			status, err := c.node().Status(cmd.Context(), connect.NewRequest(&rpc.StatusRequest{}))
+			if err != nil {
+				return c.failure(err)
+			}
+			clock := status.Msg.Clock
+			offset := clock.ResidualOffsetNs
+			switch {
+			case yes: // the server judges
+			case clock.Mode == "follow":
+				return errors.New("this node steers no clock: clock.mode is follow; step it with what steers it, or set clock.mode to steer")
+			case offset == 0:
+				return errors.New("no offset is left to correct: there is nothing to step")
+			default:
+				return usage(fmt.Errorf("this would step the clock by %v, from %s to %s; say --yes if that is what you want", signed(ns(offset)),
+					time.Unix(0, clock.UtcUnixNs).UTC().Format(time.RFC3339Nano), time.Unix(0, clock.UtcUnixNs+offset).UTC().Format(time.RFC3339Nano)))
+			}
+			r, err := c.node().MakeStep(cmd.Context(), connect.NewRequest(&rpc.MakeStepRequest{OffsetNs: offset}))
+			if err != nil {
+				return c.failure(err)
+			}
+			if c.json {
+				return c.printJSON(r.Msg)
+			}
+			_, err = fmt.Fprintf(c.out, "stepped the clock by %v\n", signed(ns(r.Msg.OffsetNs)))
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -111,18 +112,18 @@ func beside(left, right []string, width int) string {
 	const gap = "  "
 	widest := 0
 	for _, line := range right {
-		widest = max(widest, len(line))
+		widest = max(widest, utf8.RuneCountInString(line))
 	}
-	fits := func(s string) bool { return width == 0 || len(s)+len(gap)+widest <= width }
+	fits := func(s string) bool { return width == 0 || utf8.RuneCountInString(s)+len(gap)+widest <= width }
 	column := 0
 	for i, s := range left {
 		if i == 0 || fits(s) {
-			column = max(column, len(s))
+			column = max(column, utf8.RuneCountInString(s))
 		}
 	}
 	var b strings.Builder
 	for i, s := range left {
-		if len(s) > column {
+		if utf8.RuneCountInString(s) > column {
 			fmt.Fprintln(&b, s)
 			s = ""
 		}

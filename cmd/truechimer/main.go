@@ -103,7 +103,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 server unreachable,
 	root.PersistentFlags().BoolVar(&client.json, "json", false, "print JSON for programs")
 	root.AddCommand(
 		newServe(client),
-		newStatus(client), newClients(client), newWaitsync(client), newQuery(client),
+		newStatus(client), newSources(client), newClients(client), newWaitsync(client), newQuery(client),
 		newBench(client),
 		newNow(client), newObserve(client), newWait(client), newDecode(client),
 		newClock(client), newHLC(client),

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +27,9 @@ type fakeNode struct {
 	clients  func(asked int) (*rpc.ClientsResponse, error)
 	asked    int
 	wanted   string // the limit and the order of the last Clients
+	sources  func(asked int) *rpc.SourcesResponse
 	accepted []int64
+	stepped  []int64
 	rebased  []uint64
 }
 
@@ -46,6 +50,20 @@ func (n *fakeNode) Clients(_ context.Context, r *connect.Request[rpc.ClientsRequ
 		return nil, err
 	}
 	return connect.NewResponse(m), nil
+}
+
+func (n *fakeNode) Sources(context.Context, *connect.Request[rpc.SourcesRequest]) (*connect.Response[rpc.SourcesResponse], error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked++
+	return connect.NewResponse(n.sources(n.asked)), nil
+}
+
+func (n *fakeNode) MakeStep(_ context.Context, r *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stepped = append(n.stepped, r.Msg.OffsetNs)
+	return connect.NewResponse(&rpc.MakeStepResponse{OffsetNs: r.Msg.OffsetNs - 1e6}), nil
 }
 
 func (n *fakeNode) AcceptClock(_ context.Context, r *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error) {
@@ -107,6 +125,7 @@ func TestDecisions(t *testing.T) {
 		out, log string
 		accepted []int64
 		rebased  []uint64
+		stepped  []int64
 	}{
 		{
 			name: "a jump forward", change: func(s *rpc.StatusResponse) { s.Hlc.HeldJumpNs = 90 * minute }, args: "clock accept",
@@ -123,6 +142,26 @@ func TestDecisions(t *testing.T) {
 		{
 			name: "no jump", change: func(*rpc.StatusResponse) {}, args: "clock accept --yes",
 			code: exitFailed, log: "truechimer: no clock jump is being held: there is nothing to accept\n",
+		},
+		{
+			name: "a step forward", change: func(s *rpc.StatusResponse) { s.Clock.Mode, s.Clock.ResidualOffsetNs = "steer", 90*minute }, args: "clock makestep",
+			code: exitUsage, log: "truechimer: this would step the clock by +1h30m0s, from 2026-11-22T12:00:00Z to 2026-11-22T13:30:00Z; say --yes if that is what you want\n",
+		},
+		{
+			name: "a step back", change: func(s *rpc.StatusResponse) { s.Clock.Mode, s.Clock.ResidualOffsetNs = "virtual", -7e6 }, args: "clock makestep --json",
+			code: exitUsage, log: "truechimer: this would step the clock by -7ms, from 2026-11-22T12:00:00Z to 2026-11-22T11:59:59.993Z; say --yes if that is what you want\n",
+		},
+		{
+			name: "a step, yes", change: func(s *rpc.StatusResponse) { s.Clock.Mode, s.Clock.ResidualOffsetNs = "steer", 8e6 }, args: "clock makestep --yes",
+			out: "stepped the clock by +7ms\n", stepped: []int64{8e6},
+		},
+		{
+			name: "nothing to step", change: func(s *rpc.StatusResponse) { s.Clock.Mode = "steer" }, args: "clock makestep",
+			code: exitFailed, log: "truechimer: no offset is left to correct: there is nothing to step\n",
+		},
+		{
+			name: "somebody else's clock", change: func(s *rpc.StatusResponse) { s.Clock.ResidualOffsetNs = 8e6 }, args: "clock makestep",
+			code: exitFailed, log: "truechimer: this node steers no clock: clock.mode is follow; step it with what steers it, or set clock.mode to steer\n",
 		},
 		{
 			name: "not ahead", change: func(s *rpc.StatusResponse) { s.Hlc.Last, s.Hlc.PhysicalAheadNs = uint64(noon), 1e9 }, args: "hlc rebase",
@@ -153,6 +192,9 @@ func TestDecisions(t *testing.T) {
 			if len(n.accepted) != len(c.accepted) || len(n.accepted) > 0 && n.accepted[0] != c.accepted[0] {
 				t.Errorf("accepted %v, want %v", n.accepted, c.accepted)
 			}
+			if !slices.Equal(n.stepped, c.stepped) {
+				t.Errorf("stepped %v, want %v", n.stepped, c.stepped)
+			}
 			if len(n.rebased) != len(c.rebased) || len(n.rebased) > 0 && n.rebased[0] != c.rebased[0] {
 				t.Errorf("rebased %v, want %v", n.rebased, c.rebased)
 			}
@@ -179,6 +221,51 @@ func TestStatusSays(t *testing.T) {
 		}, "hlc    no timestamp is issued before the clock is synchronised for the first time, epoch 3\n"},
 		"nobody knows": {func(s *rpc.StatusResponse) { s.Hlc.Issuing = false }, "hlc    nothing is issued; see below, epoch 3\n"},
 		"fenced":       {func(s *rpc.StatusResponse) { s.Hlc.Issuing, s.Hlc.Fenced = false, "the disk" }, "hlc    stopped: the disk\n"},
+		"the bound's parts": {func(s *rpc.StatusResponse) {
+			c := s.Clock
+			c.Intervals, c.ResidualOffsetNs, c.RootDelayNs, c.RootDispersionNs, c.ProviderErrorNs, c.ErrorBoundNs, c.GrowthPpm = true, -5e3, 3e6+1, 2e6, 1e6, 4505001, 1.5
+		}, "       within 4.505001ms of UTC = 5µs residual offset + 1.500001ms half the root delay + 2ms root dispersion + 1ms provider error, growing by 1.5 ppm\n"},
+		"frequency":         {func(s *rpc.StatusResponse) { s.Clock.FrequencyPpm, s.Clock.SkewPpm, s.Clock.SlewPpm = 12.5, 0.25, -500 }, ", frequency +12.500 ppm ± 0.250, slewing by -500 ppm, 0 steps seen\n"},
+		"skew not measured": {func(s *rpc.StatusResponse) { s.Clock.SkewPpm = -1 }, ", frequency +0.000 ppm, 0 steps seen\n"},
+		"drift file": {func(s *rpc.StatusResponse) {
+			s.Clock.DriftPpm, s.Clock.DriftSkewPpm, s.Clock.DriftSavedUnixNs = -37, 0.1, s.Clock.UtcUnixNs
+		}, "       drift file: -37.000 ± 0.100 ppm, written 2026-11-22T12:00:00Z\n"},
+		"holdover": {func(s *rpc.StatusResponse) {
+			c := s.Clock
+			c.State, c.Reason, c.Intervals = rpc.ClockState_CLOCK_STATE_HOLDOVER, "no source can be reached", true
+			c.HoldoverSinceUnixNs, c.HoldoverLeftNs, c.ErrorLimitNs = c.UtcUnixNs-12*int64(time.Minute), 2666_666_666_666, 50e6
+		}, "clock  holdover: no source can be reached\n"},
+		"holdover left": {func(s *rpc.StatusResponse) {
+			c := s.Clock
+			c.State, c.HoldoverSinceUnixNs, c.HoldoverLeftNs, c.ErrorLimitNs = rpc.ClockState_CLOCK_STATE_HOLDOVER, c.UtcUnixNs-12*int64(time.Minute), 2666_666_666_666, 50e6
+		}, "       on its own for 12m0s; the error bound reaches its limit of 50ms in 44m26s\n"},
+		"holdover for ever": {func(s *rpc.StatusResponse) {
+			s.Clock.State, s.Clock.HoldoverLeftNs = rpc.ClockState_CLOCK_STATE_HOLDOVER, math.MaxInt64
+		}, "\n       the error bound does not reach its limit\n"},
+		"holdover over": {func(s *rpc.StatusResponse) { s.Clock.State = rpc.ClockState_CLOCK_STATE_HOLDOVER }, "\n       the error bound is above its limit\n"},
+		"rival":         {func(s *rpc.StatusResponse) { s.Clock.Rival = "ntpd runs" }, "       somebody else seems to steer this clock: ntpd runs\n"},
+		"virtual": {func(s *rpc.StatusResponse) {
+			s.Clock.Mode, s.Clock.SystemState, s.Clock.SystemOffsetNs, s.Clock.SystemErrorBoundNs = "virtual", rpc.ClockState_CLOCK_STATE_SYNCHRONISED, 27e6, 31e6
+		}, "       the system clock is left alone: synchronised, +27ms to correct, within 31ms of UTC\n"},
+		"virtual, unknown": {func(s *rpc.StatusResponse) {
+			s.Clock.Mode, s.Clock.SystemState, s.Clock.SystemErrorBoundNs = "virtual", rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED, math.MaxInt64
+		}, "       the system clock is left alone: unsynchronised, 0s to correct, no error bound can be claimed of it\n"},
+		"sources": {func(s *rpc.StatusResponse) {
+			s.Clock.Mode, s.Sources = "steer", &rpc.SourceSummary{Known: 5, Reachable: 5, Agree: 3, Following: "ntp1", FollowingAddress: "192.0.2.1:123", FollowingStratum: 2}
+		}, "sources  3 of 5 agree, following ntp1 (192.0.2.1), stratum 2\n"},
+		"sources away": {func(s *rpc.StatusResponse) { s.Sources = &rpc.SourceSummary{Known: 5, Reachable: 2} },
+			"sources  0 of 5 agree (3 unreachable), none is followed; see truechimer sources\n"},
+		"witnesses": {func(s *rpc.StatusResponse) {
+			s.Sources = &rpc.SourceSummary{Known: 1, Reachable: 1, Agree: 1, Following: "192.0.2.1", FollowingAddress: "192.0.2.1:123", FollowingStratum: 2}
+		}, "sources  1 of 1 agree; they are witnesses, the best is 192.0.2.1, stratum 2\n"},
+		"leap": {func(s *rpc.StatusResponse) {
+			c, tai := s.Clock, int32(37)
+			c.TaiOffset, c.NextLeap, c.NextLeapUnixNs, c.LeapExpiresUnixNs, c.LeapOrigin = &tai, 1, c.UtcUnixNs+12*int64(time.Hour), c.UtcUnixNs, "/leap-seconds.list"
+			c.LeapWarning = "it expires in 12 days: renew it"
+		}, "leap   TAI − UTC 37 s, next: second to be inserted at 2026-11-23T00:00:00Z, known until 2026-11-22 (/leap-seconds.list)\n       it expires in 12 days: renew it\n"},
+		"no leap":      {func(s *rpc.StatusResponse) { tai := int32(37); s.Clock.TaiOffset = &tai }, "leap   TAI − UTC 37 s, next: none announced\n"},
+		"leap unknown": {func(s *rpc.StatusResponse) { s.Clock.LeapWarning = "there is no list of leap seconds" }, "leap   there is no list of leap seconds\n"},
+		"timescale":    {func(s *rpc.StatusResponse) { s.Clock.Timescale = "UTC, leap seconds absorbed at 500 ppm" }, "       timescale UTC, leap seconds absorbed at 500 ppm\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := fakeNode{status: func(int) *rpc.StatusResponse { return atNoon(c.change) }}

@@ -47,15 +47,19 @@ func newQuery(c *client) *cobra.Command {
 		Long: `Asks each server, and prints the four timestamps, the offset of the local clock
 (server minus local: positive when the local clock is behind), the delay, the error
 bound of that offset if the server's own claims are true, and those claims. Of
-several samples the one with the least delay is shown.
+several samples the one with the least delay is shown. Of several servers it also prints
+in which range of offsets most of them agree, and which of them do not; with --json as
+one more object after theirs.
 
 HOST is a name or address, with :PORT where that is not 123. The local clock is read
 and never changed.
 
-With --max-error it exits like a monitoring plugin: 0 when every server proves that
-the local clock is within that of UTC, 2 when one proves the contrary, else 3 when one
-gave no usable answer, else 1 when one cannot prove it, which a server that follows
-nothing but its own clock never can. Without, it exits with 3 when one gave no answer,
+With --max-error it also prints how far away a server can be for that: half the round
+trip is part of the error bound, and light takes a millisecond for 200 km of fibre.
+It then exits like a monitoring plugin: 0 when every server proves that the local clock
+is within that of UTC, 2 when one proves the contrary, else 3 when one gave no usable
+answer, else 1 when one cannot prove it, which a server that follows nothing but its
+own clock never can. Without, it exits with 3 when one gave no answer,
 and with 1 when one gave an answer that is of no use.`,
 		Example: "  truechimer query 127.0.0.1:11123\n  truechimer query --max-error 50ms ntp1.example.net ntp2.example.net",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -135,6 +139,12 @@ func (c *client) query(ctx context.Context, hosts []string, o queryOptions) erro
 		} else {
 			err = errors.Join(err, answers[i].write(c.out, o.maxError))
 		}
+	}
+	all := agreeOn(answers)
+	if !c.json {
+		err = errors.Join(err, all.write(c.out, o.maxError))
+	} else if len(answers) > 1 {
+		err = errors.Join(err, all.writeJSON(c.out))
 	}
 	if err != nil {
 		return err

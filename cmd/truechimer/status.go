@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -72,20 +73,13 @@ func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool, width int) e
 	row := all.add
 	row("node", "%s, number %d, version %s, up %v", s.Node.Name, s.Node.Number, s.Node.Version, time.Since(time.Unix(0, s.Node.StartedUnixNs)).Round(time.Second))
 	row("clock", "%s: %s", state, s.Clock.Reason)
-	voucher := "vouched for by " + s.Clock.Source
-	if s.Clock.Source == "local" || s.Clock.Source == "none" {
-		voucher = "nobody vouches for it"
-	}
-	row("", "UTC %s (mode %s, %s)", time.Unix(0, s.Clock.UtcUnixNs).UTC().Format(time.RFC3339Nano), s.Clock.Mode, voucher)
-	if s.Clock.Intervals {
-		row("", "within %v of UTC: residual offset %v, root delay %v, root dispersion %v growing by %g ppm",
-			ns(s.Clock.ErrorBoundNs), ns(s.Clock.ResidualOffsetNs), ns(s.Clock.RootDelayNs), ns(s.Clock.RootDispersionNs), s.Clock.GrowthPpm)
-	} else {
-		row("", "no error bound can be claimed; intervals are refused")
-	}
-	row("", "stratum %d, refid %s, leap %s, precision 2^%d s, frequency %+.3f ppm, %d steps seen",
-		s.Clock.Stratum, s.Clock.Refid, leapWords[min(int(s.Clock.Leap), len(leapWords)-1)], s.Clock.PrecisionLog2, s.Clock.FrequencyPpm, s.Clock.Steps)
+	writeClock(row, s.Clock)
+	writeSummary(row, s.Sources, s.Clock.Mode)
+	writeLeap(row, s.Clock)
 	writeHLC(row, s.Hlc, s.NotReady)
+	if t := s.Clock.Timescale; t != "" && t != "UTC" {
+		row("", "timescale %s", t)
+	}
 	row("ntp", "%s", strings.Join(s.Ntp.Listen, ", "))
 	for _, words := range verdictWords(s.Ntp.Verdicts) {
 		row("", "%s", words)
@@ -105,7 +99,117 @@ func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool, width int) e
 	return all.write(out)
 }
 
-func writeHLC(row func(name, format string, args ...any), h *rpc.Hlc, notReady []string) {
+// add adds a row, as rows.add does.
+type add func(name, format string, args ...any)
+
+// writeClock says what is believed of the clock, after its state.
+func writeClock(row add, c *rpc.Clock) {
+	voucher := "vouched for by " + c.Source
+	if c.Source == "local" || c.Source == "none" {
+		voucher = "nobody vouches for it"
+	}
+	row("", "UTC %s (mode %s, %s)", time.Unix(0, c.UtcUnixNs).UTC().Format(time.RFC3339Nano), c.Mode, voucher)
+	if c.Intervals {
+		row("", "%s", boundWords(c))
+	} else {
+		row("", "no error bound can be claimed; intervals are refused")
+	}
+	if c.State == rpc.ClockState_CLOCK_STATE_HOLDOVER {
+		row("", "%s", holdoverWords(c))
+	}
+	frequency := fmt.Sprintf("frequency %+.3f ppm", c.FrequencyPpm)
+	if c.SkewPpm > 0 {
+		frequency += fmt.Sprintf(" ± %.3f", c.SkewPpm)
+	}
+	if c.SlewPpm != 0 {
+		frequency += fmt.Sprintf(", slewing by %+.3g ppm", c.SlewPpm)
+	}
+	row("", "stratum %d, refid %s, leap %s, precision 2^%d s, %s, %d steps seen",
+		c.Stratum, c.Refid, leapWords[min(int(c.Leap), len(leapWords)-1)], c.PrecisionLog2, frequency, c.Steps)
+	if c.DriftSavedUnixNs != 0 {
+		row("", "drift file: %+.3f ± %.3f ppm, written %s", c.DriftPpm, c.DriftSkewPpm, time.Unix(0, c.DriftSavedUnixNs).UTC().Format(time.RFC3339))
+	}
+	if c.Rival != "" {
+		row("", "somebody else seems to steer this clock: %s", c.Rival)
+	}
+	if c.Mode == "virtual" {
+		bound := "no error bound can be claimed of it"
+		if c.SystemErrorBoundNs != math.MaxInt64 {
+			bound = fmt.Sprintf("within %v of UTC", ns(c.SystemErrorBoundNs))
+		}
+		row("", "the system clock is left alone: %s, %v to correct, %s", stateWords[c.SystemState], signed(ns(c.SystemOffsetNs)), bound)
+	}
+}
+
+// boundWords says the error bound, and the parts that it is the sum of.
+func boundWords(c *rpc.Clock) string {
+	parts := fmt.Sprintf("%v residual offset + %v half the root delay + %v root dispersion",
+		ns(c.ResidualOffsetNs).Abs(), (ns(c.RootDelayNs).Abs()+1)/2, ns(c.RootDispersionNs))
+	if c.ProviderErrorNs != 0 {
+		parts += fmt.Sprintf(" + %v provider error", ns(c.ProviderErrorNs).Abs())
+	}
+	return fmt.Sprintf("within %v of UTC = %s, growing by %.4g ppm", ns(c.ErrorBoundNs), parts, c.GrowthPpm)
+}
+
+// holdoverWords says since when there is nothing to go by, and for how long that can be borne.
+func holdoverWords(c *rpc.Clock) string {
+	since := ""
+	if c.HoldoverSinceUnixNs != 0 {
+		since = fmt.Sprintf("on its own for %v; ", ns(c.UtcUnixNs-c.HoldoverSinceUnixNs).Round(time.Second))
+	}
+	switch c.HoldoverLeftNs {
+	case 0:
+		return since + "the error bound is above its limit"
+	case math.MaxInt64:
+		return since + "the error bound does not reach its limit"
+	default:
+		return fmt.Sprintf("%sthe error bound reaches its limit of %v in %v", since, ns(c.ErrorLimitNs), ns(c.HoldoverLeftNs).Truncate(time.Second))
+	}
+}
+
+// writeSummary says what the sources come to, where there are any.
+func writeSummary(row add, s *rpc.SourceSummary, mode string) {
+	if s.GetKnown() == 0 {
+		return
+	}
+	agree := fmt.Sprintf("%d of %d agree", s.Agree, s.Known)
+	if away := s.Known - s.Reachable; away > 0 {
+		agree += fmt.Sprintf(" (%d unreachable)", away)
+	}
+	switch {
+	case s.Following == "":
+		row("sources", "%s, none is followed; see truechimer sources", agree)
+	case mode == "follow":
+		row("sources", "%s; they are witnesses, the best is %s, stratum %d", agree, called(s.Following, s.FollowingAddress), s.FollowingStratum)
+	default:
+		row("sources", "%s, following %s, stratum %d", agree, called(s.Following, s.FollowingAddress), s.FollowingStratum)
+	}
+}
+
+// writeLeap says what is known of leap seconds, where anything is.
+func writeLeap(row add, c *rpc.Clock) {
+	name := "leap"
+	if c.TaiOffset != nil {
+		next := "none announced"
+		if c.NextLeapUnixNs != 0 {
+			next = leapWords[min(int(c.NextLeap), len(leapWords)-1)] + " at " + time.Unix(0, c.NextLeapUnixNs).UTC().Format(time.RFC3339)
+		}
+		text := fmt.Sprintf("TAI − UTC %d s, next: %s", *c.TaiOffset, next)
+		if c.LeapExpiresUnixNs != 0 {
+			text += ", known until " + time.Unix(0, c.LeapExpiresUnixNs).UTC().Format(time.DateOnly)
+		}
+		if c.LeapOrigin != "" {
+			text += " (" + c.LeapOrigin + ")"
+		}
+		row(name, "%s", text)
+		name = ""
+	}
+	if c.LeapWarning != "" {
+		row(name, "%s", c.LeapWarning)
+	}
+}
+
+func writeHLC(row add, h *rpc.Hlc, notReady []string) {
 	switch {
 	case h.Fenced != "":
 		row("hlc", "stopped: %s", h.Fenced)

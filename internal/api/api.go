@@ -7,6 +7,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,11 @@ type Node interface {
 	// ErrNothingHeld when there is none, and with ErrOtherJump when it differs from jump by
 	// more than a second.
 	AcceptClock(jump time.Duration) (taken time.Duration, err error)
+	// MakeStep steps the clock to what the sources say, and returns by how much. It fails with
+	// ErrNotSteering where this node steers no clock, with ErrNoEstimate where the sources say
+	// nothing, and with ErrOtherOffset when what is left to correct differs from offset by more
+	// than 100 ms.
+	MakeStep(offset time.Duration) (taken time.Duration, err error)
 	// Rebase ends the given epoch and brings the hybrid clock back to the time.
 	Rebase(ctx context.Context, epoch uint64) (Rebased, error)
 }
@@ -62,6 +68,12 @@ var (
 	ErrNothingHeld = errors.New("no clock jump is being held: there is nothing to accept")
 	// ErrOtherJump reports that the clock jump that is held is not the one that was meant.
 	ErrOtherJump = errors.New("another clock jump is held now than the one that was meant; look at status again")
+	// ErrNotSteering reports that somebody else steers the clock.
+	ErrNotSteering = errors.New("this node steers no clock: clock.mode is follow; step it with what steers it, or set clock.mode to steer")
+	// ErrNoEstimate reports that no source says what the time is.
+	ErrNoEstimate = errors.New("the sources do not say what the time is: there is nothing to step to; see truechimer sources")
+	// ErrOtherOffset reports that the offset is not the one that was meant.
+	ErrOtherOffset = errors.New("another offset is left to correct now than the one that was meant; look at status again")
 	// ErrNotAhead reports that the hybrid clock has no lead that a rebase would remove.
 	ErrNotAhead = errors.New("the hybrid clock is not ahead of its time by more than the max lead: there is nothing to bring back")
 )
@@ -78,6 +90,16 @@ type State struct {
 	Mono  time.Duration // now, on the clock of the snapshot
 	// NoClaim says why no error bound is claimed; empty when one is.
 	NoClaim string
+	// ErrorLimit is the error bound above which none is claimed; 0: unknown.
+	ErrorLimit time.Duration
+	Holdover   time.Time // since when the clock is in holdover; zero: it is not
+	SkewPPM    float64   // standard deviation of the frequency; negative: not measured
+	SlewPPM    float64   // at which an offset is removed now; positive: the clock is driven forward
+	Rival      string    // why somebody else seems to steer the same clock; empty: nobody does
+	Drift      Drift
+	Leap       LeapSeconds
+	// Sources are in the order of the configuration.
+	Sources []Source
 
 	Issuer        store.Status
 	HeldJump      time.Duration // the clock jump that is held; 0 when none is
@@ -96,6 +118,23 @@ type State struct {
 	Unhealthy []string // what a restart might mend, one sentence each
 	NotReady  []string // why it is not ready
 	Alarms    []Alarm
+}
+
+// Drift is what the drift file holds. The zero Drift is none.
+type Drift struct {
+	FrequencyPPM, SkewPPM float64
+	Saved                 time.Time
+}
+
+// LeapSeconds is what is known of leap seconds. The zero LeapSeconds is nothing.
+type LeapSeconds struct {
+	Known     bool
+	TAIOffset int        // TAI minus UTC now, seconds; valid when Known
+	Next      int64      // the second after the next leap second, Unix nanoseconds; 0: none is announced
+	NextKind  clock.Leap // what happens then; LeapNone when none is announced
+	Expires   int64      // until when they are known, Unix nanoseconds; 0: they are not
+	Origin    string     // a file, the time zone data, or the sources
+	Warning   string     // what an operator should do about it; empty: nothing
 }
 
 // issuing reports whether timestamps are issued.
@@ -121,6 +160,8 @@ type Rebased struct {
 type Services struct {
 	Issuer Issuer
 	Node   Node
+	// Timescale names what timestamps and intervals are measured on; empty: UTC.
+	Timescale string
 }
 
 const (
@@ -237,9 +278,10 @@ func newHandler(s Services, calls int, log *slog.Logger) http.Handler {
 	}
 	slots := make(chan struct{}, calls)
 	refusals := connect.NewErrorWriter(options...)
-	path, service := rpcconnect.NewClockServiceHandler(&clockService{s.Issuer}, options...)
+	timescale := cmp.Or(s.Timescale, timescaleUTC)
+	path, service := rpcconnect.NewClockServiceHandler(&clockService{s.Issuer, timescale}, options...)
 	mux.Handle(path, guardCall(knownCalls(limitCalls(service, slots, refusals), rpc.File_truechimer_v1_clock_proto, refusals)))
-	path, service = rpcconnect.NewNodeServiceHandler(newNodeService(s.Node), options...)
+	path, service = rpcconnect.NewNodeServiceHandler(newNodeService(s.Node, timescale), options...)
 	mux.Handle(path, guardCall(knownCalls(limitCalls(service, slots, refusals), rpc.File_truechimer_v1_node_proto, refusals)))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { report(w, nil) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().Unhealthy) })

@@ -20,7 +20,7 @@ import (
 // TestProtocols: every protocol gets the same answers and the same errors, over HTTP/1.1
 // and over HTTP/2 in the clear, on one port.
 func TestProtocols(t *testing.T) {
-	base := serve(t, Services{newIssuer(t), newFakeNode()})
+	base := serve(t, Services{Issuer: newIssuer(t), Node: newFakeNode()})
 	for _, c := range []struct {
 		name      string
 		options   []connect.ClientOption
@@ -92,7 +92,7 @@ func TestProtocols(t *testing.T) {
 
 // TestDeadline: a deadline that the client names ends its call on this side too.
 func TestDeadline(t *testing.T) {
-	base := serve(t, Services{newIssuer(t), newFakeNode()})
+	base := serve(t, Services{Issuer: newIssuer(t), Node: newFakeNode()})
 	client := newClient(t)
 	ahead := uint64(hlc.FromUnix(time.Now().Add(5 * time.Second).UnixNano()))
 	a := send(t, client, http.MethodPost, base+"/truechimer.v1.ClockService/Wait", fmt.Sprintf(`{"timestamp":"%d"}`, ahead),
@@ -121,6 +121,9 @@ func TestCodes(t *testing.T) {
 		{ErrNothingHeld, connect.CodeFailedPrecondition, "nothing to accept"},
 		{ErrOtherJump, connect.CodeFailedPrecondition, "look at status again"},
 		{ErrNotAhead, connect.CodeFailedPrecondition, "nothing to bring back"},
+		{ErrNotSteering, connect.CodeFailedPrecondition, "set clock.mode to steer"},
+		{ErrNoEstimate, connect.CodeFailedPrecondition, "see truechimer sources"},
+		{ErrOtherOffset, connect.CodeFailedPrecondition, "look at status again"},
 		{fmt.Errorf("%w: %w", store.ErrExhausted, hlc.ErrCeiling), connect.CodeUnavailable, "slow or full"},
 		{fmt.Errorf("issuing has ended: %w", store.ErrFenced), connect.CodeUnavailable, "replace the disk and restart"},
 		{store.ErrClosed, connect.CodeUnavailable, "this node is stopping"},
@@ -138,7 +141,7 @@ func TestErrorOfEveryCall(t *testing.T) {
 	node := newFakeNode()
 	node.accept = func(time.Duration) (time.Duration, error) { return 0, errUnlisted }
 	node.rebase = func(uint64) (Rebased, error) { return Rebased{}, errUnlisted }
-	base := serve(t, Services{fakeIssuer{errUnlisted}, node})
+	base := serve(t, Services{Issuer: fakeIssuer{errUnlisted}, Node: node})
 	client := newClient(t)
 	for _, method := range []string{"ClockService/Now", "ClockService/Observe", "ClockService/Interval", "ClockService/Wait", "ClockService/Commit", "NodeService/AcceptClock", "NodeService/Rebase"} {
 		a := call(t, client, base, method, "{}")
@@ -152,7 +155,7 @@ func TestErrorOfEveryCall(t *testing.T) {
 func TestPanic(t *testing.T) {
 	node := newFakeNode()
 	node.accept = func(time.Duration) (time.Duration, error) { panic("a secret of the inside") }
-	base := serve(t, Services{fakeIssuer{}, node})
+	base := serve(t, Services{Issuer: fakeIssuer{}, Node: node})
 	client := newClient(t)
 	a := call(t, client, base, "NodeService/AcceptClock", "{}")
 	if r := a.refusal(t); r.Code != "internal" || !strings.Contains(r.Message, "log") || strings.Contains(r.Message, "secret") {

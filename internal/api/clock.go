@@ -13,11 +13,14 @@ import (
 	"github.com/truechimer/truechimer/store"
 )
 
-// timescale is the name of what intervals are measured on.
-const timescale = "UTC"
+// timescaleUTC is the name of what intervals are measured on, unless it is said otherwise.
+const timescaleUTC = "UTC"
 
 // clockService translates between the RPC messages and the Issuer.
-type clockService struct{ issuer Issuer }
+type clockService struct {
+	issuer    Issuer
+	timescale string
+}
 
 func (s *clockService) Now(ctx context.Context, r *connect.Request[rpc.NowRequest]) (*connect.Response[rpc.NowResponse], error) {
 	count := int64(1)
@@ -47,7 +50,7 @@ func (s *clockService) Interval(ctx context.Context, _ *connect.Request[rpc.Inte
 	if err != nil {
 		return nil, callError(err)
 	}
-	return connect.NewResponse(&rpc.IntervalResponse{Earliest: uint64(i.Earliest), Latest: uint64(i.Latest), Timescale: timescale}), nil
+	return connect.NewResponse(&rpc.IntervalResponse{Earliest: uint64(i.Earliest), Latest: uint64(i.Latest), Timescale: s.timescale}), nil
 }
 
 func (s *clockService) Wait(ctx context.Context, r *connect.Request[rpc.WaitRequest]) (*connect.Response[rpc.WaitResponse], error) {
@@ -77,7 +80,8 @@ func callError(err error) error {
 	case errors.Is(err, hlc.ErrCount):
 		code = connect.CodeInvalidArgument
 	case errors.Is(err, hlc.ErrLead), errors.Is(err, store.ErrNotStarted), errors.Is(err, ErrNoInterval),
-		errors.Is(err, store.ErrEpoch), errors.Is(err, ErrNothingHeld), errors.Is(err, ErrOtherJump), errors.Is(err, ErrNotAhead):
+		errors.Is(err, store.ErrEpoch), errors.Is(err, ErrNothingHeld), errors.Is(err, ErrOtherJump), errors.Is(err, ErrNotAhead),
+		errors.Is(err, ErrNotSteering), errors.Is(err, ErrNoEstimate), errors.Is(err, ErrOtherOffset):
 		code = connect.CodeFailedPrecondition
 	case errors.Is(err, store.ErrTooFar):
 		code = connect.CodeFailedPrecondition

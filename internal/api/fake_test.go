@@ -17,6 +17,7 @@ import (
 
 	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/discipline"
 	"github.com/truechimer/truechimer/ntpserver"
 	"github.com/truechimer/truechimer/store"
 )
@@ -36,6 +37,7 @@ type fakeNode struct {
 	clients []ntpserver.Client
 	listed  func() // called by Clients
 	accept  func(jump time.Duration) (time.Duration, error)
+	step    func(offset time.Duration) (time.Duration, error)
 	rebase  func(epoch uint64) (Rebased, error)
 }
 
@@ -60,6 +62,8 @@ func (n *fakeNode) Clients() []ntpserver.Client {
 
 func (n *fakeNode) AcceptClock(jump time.Duration) (time.Duration, error) { return n.accept(jump) }
 
+func (n *fakeNode) MakeStep(offset time.Duration) (time.Duration, error) { return n.step(offset) }
+
 func (n *fakeNode) Rebase(_ context.Context, epoch uint64) (Rebased, error) { return n.rebase(epoch) }
 
 // newFakeNode returns a node that is synchronised and ready. No two of its figures are
@@ -78,17 +82,31 @@ func newFakeNode() *fakeNode {
 		GrowthPPM:      4,
 		ResidualOffset: -5 * time.Microsecond,
 		FrequencyPPM:   -12.5,
+		ProviderError:  26 * time.Microsecond,
 	}
+	system := judgement
+	system.State, system.Reason, system.ResidualOffset = clock.Holdover, "it is left alone", 27*time.Millisecond
 	return &fakeNode{
 		accept: func(time.Duration) (time.Duration, error) { return 0, ErrNothingHeld },
+		step:   func(time.Duration) (time.Duration, error) { return 0, ErrNotSteering },
 		rebase: func(uint64) (Rebased, error) { return Rebased{}, ErrNotAhead },
 		state: State{
 			Name: "alpha", Number: 7, Version: "v0.0.1", StoreID: "00112233445566778899aabbccddeeff", Started: time.Unix(0, noon-9),
 			Clock: &clock.Snapshot{
 				Time: clock.Map{From: int64(time.Hour), To: noon}, Mode: clock.Follow, Precision: -24, Steps: 6,
-				Judgement: judgement, System: judgement,
+				Judgement: judgement, System: system,
 			},
-			Mono: time.Hour + time.Second,
+			Mono:       time.Hour + time.Second,
+			ErrorLimit: 50 * time.Millisecond,
+			Holdover:   time.Unix(0, noon-28),
+			SkewPPM:    0.29,
+			SlewPPM:    -30,
+			Rival:      "its frequency changed, and not by us",
+			Drift:      Drift{FrequencyPPM: 31, SkewPPM: 32, Saved: time.Unix(0, noon-33)},
+			Leap: LeapSeconds{
+				Known: true, TAIOffset: 37, Next: noon + 34, NextKind: clock.LeapDelete, Expires: noon + 35e9, Origin: "/leap-seconds.list", Warning: "renew it",
+			},
+			Sources: fakeSources(),
 			Issuer: store.Status{
 				Epoch: 8, Ceiling: noon + 1<<20, Last: noon + 1<<10, Lead: 10 * time.Millisecond, LeadAtStart: 11 * time.Millisecond,
 				MaxLead: time.Second, Started: true, Rebases: 12, Saves: 13, Waits: 14, Behind: 15, SaveFailures: 18,
@@ -99,6 +117,24 @@ func newFakeNode() *fakeNode {
 			NTPVerdicts:   map[string]uint64{"answered": 17, "short": 0},
 			NTPUnstamped:  19, NTPSendErrors: 20, NTPReceiveErrors: 21, NTPKernelDrops: 23, NTPStamps: 24, NTPStampsMissed: 25,
 		},
+	}
+}
+
+// fakeSources are one with distinct figures, one of which nothing is known, and two members
+// of a pool.
+func fakeSources() []Source {
+	return []Source{
+		{
+			Name: "ntp1", Address: "192.0.2.1:123", Site: "north", Status: discipline.Selected, Weight: 0.75,
+			Reach: 0o377, PollLog2: 6, Heard: true, HeardAgo: 2 * time.Second, NextPoll: 3 * time.Second, Interleaved: true,
+			Stratum: 1, RefID: [4]byte{'G', 'P', 'S'}, Leap: clock.LeapInsert,
+			Samples: 4, Offset: -5 * time.Millisecond, Delay: 6 * time.Millisecond, Jitter: 7 * time.Millisecond, RootDistance: 8 * time.Millisecond,
+			FrequencyPPM: 9.5, SkewPPM: 10.5, ProviderError: 11 * time.Millisecond, NIST: true, Prefer: true, Trust: true, Require: true,
+			Outcomes: map[string]uint64{"measured": 12, "lost": 13}, LastFault: "no reply in time",
+		},
+		{Name: "ntp2", Status: discipline.Unreachable, PollLog2: -2, NextPoll: -1, HeardAgo: -1, Stratum: 0, RefID: [4]byte{1, 2, 3, 4}, Reason: "its name is unknown", NoSelect: true},
+		{Name: "pool", Status: discipline.Falseticker, Reach: 1, PollLog2: 10, Stratum: 2, RefID: [4]byte{192, 0, 2, 9}, Heard: true, HeardAgo: -5},
+		{Name: "pool", Status: discipline.Outlier, Reach: 2, PollLog2: 10},
 	}
 }
 

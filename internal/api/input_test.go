@@ -47,7 +47,7 @@ func gzipped(t *testing.T, body string) string {
 // TestBadInput: whatever comes in is answered with a status, a code where it was meant as
 // a call, and a sentence that says what is wrong; and nothing of it is taken over.
 func TestBadInput(t *testing.T) {
-	base := serve(t, Services{newIssuer(t), newFakeNode()})
+	base := serve(t, Services{Issuer: newIssuer(t), Node: newFakeNode()})
 	const now = "/truechimer.v1.ClockService/Now"
 	const observe = "/truechimer.v1.ClockService/Observe"
 	const wait = "/truechimer.v1.ClockService/Wait"
@@ -118,7 +118,7 @@ func TestBadInput(t *testing.T) {
 		{name: "an order by a name", path: clients, body: `{"order": "requests"}`, status: 400, code: "invalid_argument", says: []string{"requests", `"order" (enum)`}},
 
 		{name: "unknown call", path: "/truechimer.v1.ClockService/Then", body: `{}`, status: 501, code: "unimplemented", says: []string{`ClockService has no call "Then"; its calls are Now, Observe, Interval, Wait, Commit`}},
-		{name: "unknown call of the other service", path: "/truechimer.v1.NodeService/Now", body: `{}`, status: 501, code: "unimplemented", says: []string{`NodeService has no call "Now"; its calls are Status, Clients, AcceptClock, Rebase`}},
+		{name: "unknown call of the other service", path: "/truechimer.v1.NodeService/Now", body: `{}`, status: 501, code: "unimplemented", says: []string{`NodeService has no call "Now"; its calls are Status, Sources, Clients, AcceptClock, MakeStep, Rebase`}},
 		{name: "no call", path: "/truechimer.v1.ClockService/", body: `{}`, status: 501, code: "unimplemented", says: []string{`no call ""`}},
 		{name: "below a call", path: now + "/x", body: `{}`, status: 501, code: "unimplemented", says: []string{`no call "Now/x"`}},
 		{name: "call in another case", path: "/truechimer.v1.ClockService/now", body: `{}`, status: 501, code: "unimplemented", says: []string{`no call "now"`}},
@@ -195,7 +195,7 @@ func issued(t *testing.T, c *http.Client, base string) hlc.Timestamp {
 
 // TestHosts: the names that a client on this machine may use.
 func TestHosts(t *testing.T) {
-	base := serve(t, Services{fakeIssuer{}, newFakeNode()})
+	base := serve(t, Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
 	client := newClient(t)
 	for _, host := range []string{"127.0.0.1", "127.0.0.1:8123", "localhost", "LOCALHOST:8123", "[::1]", "[::1]:8123", "[fe80::1%25eth0]:8123", "192.0.2.7:80"} {
 		if a := send(t, client, http.MethodGet, base+"/livez", "", map[string]string{"Host": host}); a.status != http.StatusOK {
@@ -220,7 +220,7 @@ func TestHosts(t *testing.T) {
 
 // TestGoodInput: spellings that JSON allows.
 func TestGoodInput(t *testing.T) {
-	base := serve(t, Services{newIssuer(t), newFakeNode()})
+	base := serve(t, Services{Issuer: newIssuer(t), Node: newFakeNode()})
 	client := newClient(t)
 	for _, c := range []struct{ body, count string }{
 		{`{}`, "1"},

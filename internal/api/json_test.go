@@ -18,9 +18,10 @@ import (
 // zero fields are there.
 func TestJSON(t *testing.T) {
 	node := newFakeNode()
-	base := serve(t, Services{fakeIssuer{}, node})
+	base := serve(t, Services{Issuer: fakeIssuer{}, Node: node})
 	client := newClient(t)
 	accepted := func(jump time.Duration) (time.Duration, error) { return jump + 1, nil }
+	stepped := func(offset time.Duration) (time.Duration, error) { return offset + 1, nil }
 	rebased := func(epoch uint64) (Rebased, error) {
 		return Rebased{Epoch: epoch + 1, Last: noon + 5, Back: time.Hour}, nil
 	}
@@ -38,6 +39,47 @@ func TestJSON(t *testing.T) {
 		{
 			name: "accept", method: "NodeService/AcceptClock", request: `{"jumpNs":"-3600000000000"}`, want: `{"jumpNs":"-3599999999999"}`,
 			change: func() { node.accept = accepted },
+		},
+		{
+			name: "make step", method: "NodeService/MakeStep", request: `{"offsetNs":"-3600000000000"}`, want: `{"offsetNs":"-3599999999999"}`,
+			change: func() { node.step = stepped },
+		},
+		{
+			name: "sources", method: "NodeService/Sources", request: `{}`,
+			want: `{
+				"sources":[
+					{
+						"name":"ntp1","address":"192.0.2.1:123","site":"north","status":"selected","reason":"it is followed: the best of those that agree","weight":0.75,
+						"reach":255,"pollLog2":6,"heardAgoNs":"2000000000","nextPollNs":"3000000000","interleaved":true,
+						"stratum":1,"refid":"GPS","leap":1,"offsetNs":"-5000000","delayNs":"6000000","jitterNs":"7000000","rootDistanceNs":"8000000",
+						"frequencyPpm":9.5,"skewPpm":10.5,"samples":4,"providerErrorNs":"11000000",
+						"nist":true,"prefer":true,"trust":true,"require":true,"noselect":false,
+						"outcomes":{"lost":"13","measured":"12"},"lastFault":"no reply in time"
+					},
+					{
+						"name":"ntp2","address":"","site":"","status":"unreachable","reason":"its name is unknown","weight":0,
+						"reach":0,"pollLog2":-2,"nextPollNs":"0","interleaved":false,
+						"stratum":0,"refid":"","leap":0,"offsetNs":"0","delayNs":"0","jitterNs":"0","rootDistanceNs":"0",
+						"frequencyPpm":0,"skewPpm":0,"samples":0,"providerErrorNs":"0",
+						"nist":false,"prefer":false,"trust":false,"require":false,"noselect":true,"outcomes":{},"lastFault":""
+					},
+					{
+						"name":"pool","address":"","site":"","status":"falseticker","reason":"the majority of the sources disagrees with it","weight":0,
+						"reach":1,"pollLog2":10,"heardAgoNs":"0","nextPollNs":"0","interleaved":false,
+						"stratum":2,"refid":"192.0.2.9","leap":0,"offsetNs":"0","delayNs":"0","jitterNs":"0","rootDistanceNs":"0",
+						"frequencyPpm":0,"skewPpm":0,"samples":0,"providerErrorNs":"0",
+						"nist":false,"prefer":false,"trust":false,"require":false,"noselect":false,"outcomes":{},"lastFault":""
+					},
+					{
+						"name":"pool","address":"","site":"","status":"outlier","reason":"it agrees, and is farther from the others than they are from each other","weight":0,
+						"reach":2,"pollLog2":10,"nextPollNs":"0","interleaved":false,
+						"stratum":0,"refid":"","leap":0,"offsetNs":"0","delayNs":"0","jitterNs":"0","rootDistanceNs":"0",
+						"frequencyPpm":0,"skewPpm":0,"samples":0,"providerErrorNs":"0",
+						"nist":false,"prefer":false,"trust":false,"require":false,"noselect":false,"outcomes":{},"lastFault":""
+					}
+				],
+				"utcUnixNs":"1795000001000000000"
+			}`,
 		},
 		{
 			name: "rebase", method: "NodeService/Rebase", request: `{"epoch":8}`, want: `{"epoch":"9","last":"1795000000000000005","backNs":"3600000000000"}`,
@@ -78,15 +120,21 @@ func TestJSON(t *testing.T) {
 					"state":"CLOCK_STATE_SYNCHRONISED","reason":"chronyd follows 192.0.2.1","mode":"follow","source":"chronyd",
 					"leap":1,"stratum":3,"refid":"192.0.2.1","referenceUnixNs":"1794999999999999999",
 					"rootDelayNs":"2000000","rootDispersionNs":"3004000","growthPpm":4,"residualOffsetNs":"-5000",
-					"errorBoundNs":"4009000","frequencyPpm":-12.5,"precisionLog2":-24,"utcUnixNs":"1795000001000000000",
-					"intervals":true,"steps":"6"
+					"errorBoundNs":"4035000","frequencyPpm":-12.5,"precisionLog2":-24,"utcUnixNs":"1795000001000000000",
+					"intervals":true,"steps":"6","providerErrorNs":"26000","errorLimitNs":"50000000",
+					"holdoverLeftNs":"11491250000000","holdoverSinceUnixNs":"1794999999999999972","skewPpm":0.29,"slewPpm":-30,
+					"rival":"its frequency changed, and not by us","driftPpm":31,"driftSkewPpm":32,"driftSavedUnixNs":"1794999999999999967",
+					"taiOffset":37,"nextLeapUnixNs":"1795000000000000034","nextLeap":2,"leapExpiresUnixNs":"1795000035000000000",
+					"leapOrigin":"/leap-seconds.list","leapWarning":"renew it","timescale":"UTC",
+					"systemState":"CLOCK_STATE_HOLDOVER","systemReason":"it is left alone","systemOffsetNs":"27000000","systemErrorBoundNs":"31030000"
 				},
 				"hlc":{
 					"epoch":"8","issuing":true,"last":"1795000000000001024","ceiling":"1795000000001048576","leadNs":"10000000",
 					"maxLeadNs":"1000000000","startLeadNs":"11000000","physicalAheadNs":"16","rebases":"12","fenced":"","heldJumpNs":"-22"
 				},
 				"ntp":{"listen":["127.0.0.1:11123"],"verdicts":{"answered":"17","short":"0"},"kernelDrops":"23"},
-				"ready":true,"notReady":[],"alarms":[]
+				"ready":true,"notReady":[],"alarms":[],
+				"sources":{"known":3,"reachable":3,"agree":2,"following":"ntp1","followingAddress":"192.0.2.1:123","followingStratum":1}
 			}`,
 		},
 		{
@@ -112,7 +160,10 @@ func TestJSON(t *testing.T) {
 					"leap":3,"stratum":16,"refid":"STEP","referenceUnixNs":"0",
 					"rootDelayNs":"0","rootDispersionNs":"0","growthPpm":0,"residualOffsetNs":"0",
 					"errorBoundNs":"9223372036854775807","frequencyPpm":0,"precisionLog2":0,"utcUnixNs":"0",
-					"intervals":false,"steps":"0"
+					"intervals":false,"steps":"0","providerErrorNs":"0","errorLimitNs":"0",
+					"holdoverLeftNs":"0","holdoverSinceUnixNs":"0","skewPpm":0,"slewPpm":0,"rival":"","driftPpm":0,"driftSkewPpm":0,"driftSavedUnixNs":"0",
+					"nextLeapUnixNs":"0","nextLeap":0,"leapExpiresUnixNs":"0","leapOrigin":"","leapWarning":"","timescale":"UTC",
+					"systemState":"CLOCK_STATE_UNSYNCHRONISED","systemReason":"","systemOffsetNs":"0","systemErrorBoundNs":"9223372036854775807"
 				},
 				"hlc":{
 					"epoch":"0","issuing":false,"last":"0","ceiling":"0","leadNs":"0",
@@ -120,7 +171,8 @@ func TestJSON(t *testing.T) {
 				},
 				"ntp":{"listen":[],"verdicts":{},"kernelDrops":"0"},
 				"ready":false,"notReady":["one","two"],
-				"alarms":[{"name":"clock_jump","sentence":"the clock jumped","sinceUnixNs":"5"}]
+				"alarms":[{"name":"clock_jump","sentence":"the clock jumped","sinceUnixNs":"5"}],
+				"sources":{"known":0,"reachable":0,"agree":0,"following":"","followingAddress":"","followingStratum":0}
 			}`,
 		},
 	} {

@@ -122,7 +122,7 @@ func TestStuckClients(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPipes()
-				run(t, on(p, 10), Services{fakeIssuer{}, newFakeNode()})
+				run(t, on(p, 10), Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
 				conn, err := p.dial(t.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)
@@ -161,7 +161,7 @@ func TestStuckClients(t *testing.T) {
 func TestUnreadAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPipes()
-		run(t, on(p, 10), Services{fakeIssuer{}, newFakeNode()})
+		run(t, on(p, 10), Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
 		conn, err := p.dial(t.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
@@ -185,7 +185,7 @@ func overBoth(t *testing.T, test func(t *testing.T, issuer *blockedIssuer, clien
 			synctest.Test(t, func(t *testing.T) {
 				p := newPipes()
 				issuer := newBlockedIssuer(false)
-				stop := run(t, on(p, 10), Services{issuer, newFakeNode()})
+				stop := run(t, on(p, 10), Services{Issuer: issuer, Node: newFakeNode()})
 				test(t, issuer, p.client(t, protocols...), stop)
 			})
 		})
@@ -213,7 +213,7 @@ func TestConnectionLimit(t *testing.T) {
 		const limit = 4
 		a, b := newPipes(), newPipes()
 		slots := make(chan struct{}, limit)
-		stop := run(t, &Server{listeners: []net.Listener{newLimited(a, slots), newLimited(b, slots)}, log: quiet}, Services{fakeIssuer{}, newFakeNode()})
+		stop := run(t, &Server{listeners: []net.Listener{newLimited(a, slots), newLimited(b, slots)}, log: quiet}, Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
 		var held []net.Conn
 		hold := func(p *pipes) {
 			conn, err := p.dial(t.Context(), "", "")
@@ -260,7 +260,7 @@ func TestConnectionLimit(t *testing.T) {
 func TestCallLimit(t *testing.T) {
 	const limit = 2
 	issuer := newBlockedIssuer(false)
-	web := httptest.NewUnstartedServer(newHandler(Services{issuer, newFakeNode()}, limit, quiet))
+	web := httptest.NewUnstartedServer(newHandler(Services{Issuer: issuer, Node: newFakeNode()}, limit, quiet))
 	web.Config.Protocols = new(http.Protocols)
 	web.Config.Protocols.SetHTTP1(true)
 	web.Config.Protocols.SetUnencryptedHTTP2(true)
@@ -310,7 +310,7 @@ func TestCallLimit(t *testing.T) {
 func TestStopWhileFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPipes()
-		stop := run(t, on(p, 1), Services{fakeIssuer{}, newFakeNode()})
+		stop := run(t, on(p, 1), Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
 		conn, err := p.dial(t.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
@@ -345,7 +345,7 @@ func TestStopWhileCalled(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPipes()
 				issuer := newBlockedIssuer(c.deaf)
-				stop := run(t, on(p, 10), Services{issuer, newFakeNode()})
+				stop := run(t, on(p, 10), Services{Issuer: issuer, Node: newFakeNode()})
 				client := p.client(t, c.protocols...)
 				answered := make(chan error, 1)
 				go func() {
@@ -449,7 +449,7 @@ func TestCloseUnserved(t *testing.T) {
 func TestListenerFails(t *testing.T) {
 	broken := brokenListener{newPipes()} // of its own: the other one must not end with it
 	s := &Server{listeners: []net.Listener{newPipes(), broken}, log: quiet}
-	err := s.Serve(t.Context(), Services{fakeIssuer{}, newFakeNode()})
+	err := s.Serve(t.Context(), Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
 	if !errors.Is(err, errUnlisted) || !strings.Contains(fmt.Sprint(err), "serve the API on") {
 		t.Errorf("got %v", err)
 	}

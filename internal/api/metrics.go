@@ -20,7 +20,7 @@ func newRegistry(node Node) *prometheus.Registry {
 type metric struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
-	read func(*State) float64
+	read func(*State) float64 // NaN: it is not known, and not told
 }
 
 // nodeCollector reads one State per scrape, so that its figures are of one moment.
@@ -29,6 +29,7 @@ type nodeCollector struct {
 	metrics  []metric
 	info     *prometheus.Desc
 	verdicts *prometheus.Desc
+	sources  sourceCollector
 }
 
 func newNodeCollector(node Node) *nodeCollector {
@@ -42,6 +43,7 @@ func newNodeCollector(node Node) *nodeCollector {
 		node:     node,
 		info:     prometheus.NewDesc("truechimer_info", "What runs here; always 1.", []string{"version", "node", "mode"}, nil),
 		verdicts: prometheus.NewDesc("truechimer_ntp_datagrams_total", "NTP datagrams by what became of them.", []string{"verdict"}, nil),
+		sources:  newSourceCollector(),
 		metrics: []metric{
 			gauge("ready", "1 when synchronised within the limit and the store can be written.", func(s *State) float64 { return flag(len(s.NotReady) == 0) }),
 			gauge("alarms", "Alarms that stand now.", func(s *State) float64 { return float64(len(s.Alarms)) }),
@@ -53,6 +55,13 @@ func newNodeCollector(node Node) *nodeCollector {
 			gauge("clock_root_dispersion_seconds", "Root dispersion now.", func(s *State) float64 { return s.Clock.RootDispersion(s.Mono).Seconds() }),
 			gauge("clock_residual_offset_seconds", "Known and not yet corrected; positive when behind.", func(s *State) float64 { return s.Clock.ResidualOffset.Seconds() }),
 			gauge("clock_frequency_ratio", "Frequency correction in force, as a fraction.", func(s *State) float64 { return s.Clock.FrequencyPPM * 1e-6 }),
+			gauge("clock_provider_error_seconds", "What the operators of the sources state of them against UTC; part of the error bound.", func(s *State) float64 { return s.Clock.ProviderError.Seconds() }),
+			gauge("clock_holdover", "1 when in holdover.", func(s *State) float64 { return flag(s.Clock.State == clock.Holdover) }),
+			gauge("clock_holdover_left_seconds", "How long the error bound stays within its limit if nothing more is heard; +Inf when it does not grow.", holdoverLeft),
+			gauge("clock_slew_ratio", "Rate at which an offset is being removed, as a fraction; positive when the clock is driven forward.", func(s *State) float64 { return s.SlewPPM * 1e-6 }),
+			gauge("clock_tai_offset_seconds", "TAI minus UTC; not there while it is unknown.", taiOffset),
+			gauge("clock_leap_expiry_timestamp_seconds", "Until when the leap seconds are known; not there while they are not.", leapExpiry),
+			gauge("clock_rival", "1 when somebody else seems to steer the same clock.", func(s *State) float64 { return flag(s.Rival != "") }),
 			counter("clock_steps_total", "Jumps of the system clock.", func(s *State) float64 { return float64(s.Clock.Steps) }),
 			counter("ntp_unstamped_total", "NTP requests without the kernel's receive timestamp.", func(s *State) float64 { return float64(s.NTPUnstamped) }),
 			counter("ntp_send_errors_total", "NTP replies that could not be sent.", func(s *State) float64 { return float64(s.NTPSendErrors) }),
@@ -78,6 +87,7 @@ func newNodeCollector(node Node) *nodeCollector {
 func (c *nodeCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- c.info
 	descs <- c.verdicts
+	c.sources.describe(descs)
 	for _, m := range c.metrics {
 		descs <- m.desc
 	}
@@ -91,8 +101,11 @@ func (c *nodeCollector) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(c.verdicts, prometheus.CounterValue, float64(count), verdict)
 	}
 	for _, m := range c.metrics {
-		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.read(&state))
+		if value := m.read(&state); !math.IsNaN(value) {
+			metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, value)
+		}
 	}
+	c.sources.collect(state.Sources, metrics)
 }
 
 func flag(b bool) float64 {
@@ -107,4 +120,26 @@ func errorBound(s *State) float64 {
 		return math.Inf(1)
 	}
 	return s.Clock.ErrorBound(s.Mono).Seconds()
+}
+
+func holdoverLeft(s *State) float64 {
+	left := s.holdoverLeft()
+	if left == math.MaxInt64 {
+		return math.Inf(1)
+	}
+	return left.Seconds()
+}
+
+func taiOffset(s *State) float64 {
+	if !s.Leap.Known {
+		return math.NaN()
+	}
+	return float64(s.Leap.TAIOffset)
+}
+
+func leapExpiry(s *State) float64 {
+	if s.Leap.Expires == 0 {
+		return math.NaN()
+	}
+	return float64(s.Leap.Expires) / 1e9
 }

@@ -15,12 +15,13 @@ import (
 
 // nodeService translates between the RPC messages and the Node.
 type nodeService struct {
-	node    Node
-	listing chan struct{} // holds one for the call that lists clients
+	node      Node
+	timescale string
+	listing   chan struct{} // holds one for the call that lists clients
 }
 
-func newNodeService(node Node) *nodeService {
-	return &nodeService{node: node, listing: make(chan struct{}, 1)}
+func newNodeService(node Node, timescale string) *nodeService {
+	return &nodeService{node: node, timescale: timescale, listing: make(chan struct{}, 1)}
 }
 
 func (s *nodeService) Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error) {
@@ -33,11 +34,12 @@ func (s *nodeService) Status(context.Context, *connect.Request[rpc.StatusRequest
 			StoreId:       state.StoreID,
 			StartedUnixNs: state.Started.UnixNano(),
 		},
-		Clock:    clockMessage(&state),
+		Clock:    clockMessage(&state, s.timescale),
 		Hlc:      hlcMessage(&state),
 		Ntp:      &rpc.Ntp{Listen: state.NTPListen, Verdicts: state.NTPVerdicts, KernelDrops: state.NTPKernelDrops},
 		Ready:    len(state.NotReady) == 0,
 		NotReady: state.NotReady,
+		Sources:  summaryMessage(state.Sources),
 	}
 	for _, a := range state.Alarms {
 		r.Alarms = append(r.Alarms, &rpc.Alarm{Name: a.Name, Sentence: a.Sentence, SinceUnixNs: a.Since.UnixNano()})
@@ -45,19 +47,14 @@ func (s *nodeService) Status(context.Context, *connect.Request[rpc.StatusRequest
 	return connect.NewResponse(r), nil
 }
 
-func clockMessage(state *State) *rpc.Clock {
+func clockMessage(state *State, timescale string) *rpc.Clock {
 	s := state.Clock
 	errorBound := s.ErrorBound(state.Mono)
 	if state.NoClaim != "" {
 		errorBound = math.MaxInt64
 	}
-	states := map[clock.State]rpc.ClockState{
-		clock.Unsynchronised: rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED,
-		clock.Synchronised:   rpc.ClockState_CLOCK_STATE_SYNCHRONISED,
-		clock.Holdover:       rpc.ClockState_CLOCK_STATE_HOLDOVER,
-	}
-	return &rpc.Clock{
-		State:            states[s.State],
+	m := &rpc.Clock{
+		State:            stateMessage(s.State),
 		Reason:           s.Reason,
 		Mode:             s.Mode.String(),
 		Source:           s.Source,
@@ -75,6 +72,69 @@ func clockMessage(state *State) *rpc.Clock {
 		UtcUnixNs:        s.UTC(state.Mono),
 		Intervals:        state.NoClaim == "",
 		Steps:            s.Steps,
+		ProviderErrorNs:  s.ProviderError.Nanoseconds(),
+		ErrorLimitNs:     state.ErrorLimit.Nanoseconds(),
+		HoldoverLeftNs:   state.holdoverLeft().Nanoseconds(),
+		SkewPpm:          state.SkewPPM,
+		SlewPpm:          state.SlewPPM,
+		Rival:            state.Rival,
+		Timescale:        timescale,
+	}
+	m.HoldoverSinceUnixNs = unixNs(state.Holdover)
+	m.DriftPpm, m.DriftSkewPpm, m.DriftSavedUnixNs = state.Drift.FrequencyPPM, state.Drift.SkewPPM, unixNs(state.Drift.Saved)
+	tellLeap(m, &state.Leap)
+	m.SystemState, m.SystemReason, m.SystemOffsetNs = stateMessage(s.System.State), s.System.Reason, s.System.ResidualOffset.Nanoseconds()
+	system := *s
+	system.Judgement = s.System // the bound of the other clock is by the same formula
+	m.SystemErrorBoundNs = system.ErrorBound(state.Mono).Nanoseconds()
+	return m
+}
+
+// tellLeap says in a message what is known of leap seconds.
+func tellLeap(m *rpc.Clock, l *LeapSeconds) {
+	if l.Known {
+		offset := int32(l.TAIOffset)
+		m.TaiOffset = &offset
+	}
+	m.NextLeapUnixNs, m.NextLeap = l.Next, uint32(l.NextKind)
+	m.LeapExpiresUnixNs, m.LeapOrigin, m.LeapWarning = l.Expires, l.Origin, l.Warning
+}
+
+func stateMessage(s clock.State) rpc.ClockState {
+	switch s {
+	case clock.Synchronised:
+		return rpc.ClockState_CLOCK_STATE_SYNCHRONISED
+	case clock.Holdover:
+		return rpc.ClockState_CLOCK_STATE_HOLDOVER
+	default:
+		return rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED
+	}
+}
+
+// unixNs is a time as Unix nanoseconds; 0 for none.
+func unixNs(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// holdoverLeft is how long the error bound stays within its limit if nothing more is
+// heard: 0 where none is claimed, the longest duration there is where it does not grow.
+func (s *State) holdoverLeft() time.Duration {
+	if s.NoClaim != "" {
+		return 0
+	}
+	room := float64(s.ErrorLimit - s.Clock.ErrorBound(s.Mono))
+	switch left := room / (s.Clock.GrowthPPM * 1e-6); {
+	case s.ErrorLimit == 0:
+		return math.MaxInt64
+	case room <= 0:
+		return 0
+	case !(left < math.MaxInt64):
+		return math.MaxInt64
+	default:
+		return time.Duration(left)
 	}
 }
 
@@ -114,6 +174,14 @@ func (s *nodeService) AcceptClock(_ context.Context, r *connect.Request[rpc.Acce
 		return nil, callError(err)
 	}
 	return connect.NewResponse(&rpc.AcceptClockResponse{JumpNs: taken.Nanoseconds()}), nil
+}
+
+func (s *nodeService) MakeStep(_ context.Context, r *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error) {
+	taken, err := s.node.MakeStep(time.Duration(r.Msg.OffsetNs))
+	if err != nil {
+		return nil, callError(err)
+	}
+	return connect.NewResponse(&rpc.MakeStepResponse{OffsetNs: taken.Nanoseconds()}), nil
 }
 
 func (s *nodeService) Rebase(ctx context.Context, r *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error) {

@@ -76,6 +76,7 @@ func (d *Daemon) State() api.State {
 		Alarms:        *d.keeper.alarms.Load(),
 	}
 	tellCounts(&state, d.ntp.Counts())
+	d.keeper.tellKeeping(&state)
 	state.Unhealthy = d.unhealthy(&state)
 	state.NotReady = d.notReady(&state)
 	return state
@@ -124,6 +125,11 @@ func (d *Daemon) notReady(state *api.State) []string {
 
 // Clients implements api.Node.
 func (d *Daemon) Clients() []ntpserver.Client { return d.ntp.Clients(clientsMax) }
+
+// MakeStep implements api.Node.
+func (d *Daemon) MakeStep(offset time.Duration) (time.Duration, error) {
+	return d.keeper.makeStep(offset)
+}
 
 // AcceptClock implements api.Node.
 func (d *Daemon) AcceptClock(jump time.Duration) (time.Duration, error) {

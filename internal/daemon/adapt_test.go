@@ -51,7 +51,7 @@ func TestFiguresAgree(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.change()
-			n.d.keeper.set(settings)
+			n.d.keeper.followBy(settings)
 			var before, after *rpc.StatusResponse
 			var h ntp.Header
 			var metrics map[string]float64

@@ -14,6 +14,7 @@ import (
 	"github.com/truechimer/truechimer/internal/api"
 	"github.com/truechimer/truechimer/internal/config"
 	"github.com/truechimer/truechimer/internal/sysclock"
+	"github.com/truechimer/truechimer/internal/upstream"
 	"github.com/truechimer/truechimer/ntpserver"
 	"github.com/truechimer/truechimer/store"
 )
@@ -40,6 +41,9 @@ type Options struct {
 	Logger  *slog.Logger
 	// System is the machine's clock; nil means this machine's. Tests replace it.
 	System sysclock.System
+	// Actuator takes over the clock that mode steer corrects; nil means the kernel's. Tests
+	// replace it.
+	Actuator func(sysclock.System) (sysclock.Actuator, error)
 }
 
 // Daemon is a running appliance. Its methods may be called concurrently, Open and Run
@@ -58,6 +62,7 @@ type Daemon struct {
 	claims claimsOf
 	ntp    *ntpserver.Server
 	api    *api.Server
+	poller *upstream.Poller
 	store  *store.Store
 	issuer *store.Issuer
 }
@@ -69,16 +74,22 @@ func Open(o Options) (*Daemon, error) {
 	if o.System == nil {
 		o.System = sysclock.NewHost()
 	}
+	if o.Actuator == nil {
+		o.Actuator = openKernel
+	}
 	d := &Daemon{log: o.Logger, version: o.Version, tour: o.Tour, started: time.Now(), node: o.Config.Node, config: o.Config}
 	if err := d.open(o); err != nil {
-		return nil, errors.Join(err, d.release())
+		return nil, errors.Join(err, d.release(), d.leave())
 	}
 	return d, nil
 }
 
 // open builds the parts. What it has opened when it fails is for release.
 func (d *Daemon) open(o Options) (err error) {
-	d.keeper = newTimekeeper(o.System, settings(&o.Config), o.Logger)
+	d.keeper, err = newTimekeeper(o.System, &o.Config, o.Actuator, o.Logger)
+	if err != nil {
+		return err
+	}
 	// Addresses come before the store: a second process is told so before it would
 	// touch the data of the first.
 	serving := serverOptions(&o.Config.NTP)
@@ -107,6 +118,11 @@ func (d *Daemon) open(o Options) (err error) {
 		return err
 	}
 	d.keeper.issuer, d.keeper.fault = d.issuer, d.store.Err
+	d.poller, err = newPoller(d.keeper.keeping, &o.Config, o.Logger)
+	if err != nil {
+		return err
+	}
+	d.keeper.poller = d.poller
 	d.keeper.tick(context.Background(), false)
 	return nil
 }
@@ -129,6 +145,15 @@ func (d *Daemon) release() error {
 	return errors.Join(errs...)
 }
 
+// leave leaves the clock that was steered to itself. It comes last: who reads the clock while
+// it stops reads a good one.
+func (d *Daemon) leave() error {
+	if d.keeper == nil {
+		return nil
+	}
+	return d.keeper.keeping.close()
+}
+
 // Run serves until ctx ends or a part fails, and stops in order: first the API, so that
 // no call is left half done, then the NTP server, the issuer, the store and the clock
 // loop. It returns ErrStop when that takes longer than it may.
@@ -145,6 +170,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		name  string
 		serve func(context.Context) error
 	}{
+		{"poller", func(ctx context.Context) error { d.poller.Run(ctx); return nil }},
 		{"NTP server", d.ntp.Serve},
 		{"API", func(ctx context.Context) error { return d.api.Serve(ctx, api.Services{Issuer: d.issuer, Node: d}) }},
 	}
@@ -172,7 +198,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		err := d.release()
 		stopClock()
 		clockLoop.Wait()
-		stopped <- err
+		stopped <- errors.Join(err, d.leave())
 	}()
 	var err error
 	select {
@@ -204,7 +230,10 @@ func (d *Daemon) Reload(next config.Config) ([]config.Change, error) {
 	if err := d.issuer.SetMaxLead(adopted.HLC.MaxLead); err != nil {
 		return nil, errors.Join(err, d.ntp.SetPolicy(policy(&d.config.NTP)))
 	}
-	d.keeper.set(settings(&adopted))
+	if err := d.poller.Reload(upstreamSources(adopted.Sources)); err != nil {
+		return nil, err
+	}
+	d.keeper.set(&adopted)
 	d.config = adopted
 	return changes, nil
 }
@@ -237,23 +266,6 @@ func bindingKeys(c *config.NTP) string {
 		return "ntp.listen names the addresses"
 	}
 	return "ntp.listen names the addresses and ntp.interface the interface"
-}
-
-// settings are what the clock driver needs of the configuration.
-func settings(c *config.Config) sysclock.FollowSettings {
-	s := sysclock.FollowSettings{
-		LocalStratum:  c.Clock.LocalStratum,
-		FollowStratum: c.Clock.FollowStratum,
-		ErrorLimit:    c.Clock.ErrorLimit,
-	}
-	switch c.Clock.Chronyd {
-	case config.ChronydOff:
-	case config.ChronydAuto:
-		s.Tracker = &sysclock.Chronyd{}
-	default:
-		s.Tracker = &sysclock.Chronyd{Address: c.Clock.Chronyd}
-	}
-	return s
 }
 
 func addrs(list []netip.AddrPort) []string {

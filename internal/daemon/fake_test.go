@@ -58,7 +58,15 @@ func (s *fakeSystem) Read() sysclock.Reading {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	mono := s.mono()
-	return sysclock.Reading{Mono: mono, Unix: s.unix + int64(mono), Asleep: s.asleep}
+	return sysclock.Reading{Mono: mono, Unix: s.unix + int64(mono), Local: mono + s.asleep, Asleep: s.asleep}
+}
+
+// Local is a timeline that nobody steers: here the monotonic clock and the time asleep.
+func (s *fakeSystem) Local() (time.Duration, int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mono := s.mono()
+	return mono + s.asleep, s.unix + int64(mono)
 }
 
 func (s *fakeSystem) Glance() (time.Duration, int64) {
@@ -234,3 +242,12 @@ func (m *memoryCeilings) Rebase(epoch uint64, ceiling hlc.Timestamp) (store.Ceil
 }
 
 var errOdd = errors.New("something odd")
+
+// followBy has the driver follow other witnesses, and look at once.
+func (k *timekeeper) followBy(s sysclock.FollowSettings) {
+	k.mu.Lock()
+	k.keeping.follow.Set(s)
+	k.limit.Store(int64(s.ErrorLimit))
+	k.mu.Unlock()
+	k.tick(context.Background(), false)
+}

@@ -175,7 +175,7 @@ func TestHoldoverConfirmsNothing(t *testing.T) {
 	n := start(t, newFakeSystem(today(), synced), testConfig(dataDir(t), false), false)
 	tracking := goodTracking(n.system.wall())
 	tracking.Reference = n.system.wall().Add(-time.Hour).UnixNano()
-	n.d.keeper.set(sysclock.FollowSettings{ErrorLimit: time.Second, Tracker: &fakeTracker{tracking: tracking}})
+	n.d.keeper.followBy(sysclock.FollowSettings{ErrorLimit: time.Second, Tracker: &fakeTracker{tracking: tracking}})
 	if got := n.d.keeper.latest.Load().snapshot.State.String(); got != "holdover" {
 		t.Fatalf("the clock is in %s", got)
 	}

@@ -15,8 +15,11 @@ import (
 	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/internal/api"
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/config"
+	"github.com/truechimer/truechimer/internal/leap"
 	"github.com/truechimer/truechimer/internal/ntp"
 	"github.com/truechimer/truechimer/internal/sysclock"
+	"github.com/truechimer/truechimer/internal/upstream"
 	"github.com/truechimer/truechimer/store"
 )
 
@@ -43,13 +46,17 @@ type timekeeper struct {
 	limit    atomic.Int64   // largest error bound that is still a claim, nanoseconds
 	starting sync.WaitGroup // the issuer's Start, which waits for the disk
 
+	judged   atomic.Pointer[judged]
+	holdover atomic.Int64 // since when the clock is in holdover, Unix nanoseconds; 0: it is not
+
 	rebasing sync.Mutex // one rebase at a time; taken before mu
 
 	held atomic.Int64 // the jump that is held, nanoseconds; 0 for none
 
 	mu       sync.Mutex // serialises ticks, settings and an operator's decisions
-	driver   *sysclock.Follow
-	steered  bool // the hybrid clock has its first target
+	keeping  *keeping
+	poller   *upstream.Poller // nil: nobody is asked
+	steered  bool             // the hybrid clock has its first target
 	steering hlc.Steering
 	// lateSince is the monotonic clock when the ceiling was first seen late; 0: it is not.
 	lateSince time.Duration
@@ -61,17 +68,26 @@ type published struct {
 	overtaken *clock.Snapshot // claims nothing
 }
 
-func newTimekeeper(system sysclock.System, s sysclock.FollowSettings, log *slog.Logger) *timekeeper {
+// newTimekeeper returns a timekeeper in the mode that c names, over a system of which open
+// opens the clock that can be steered.
+func newTimekeeper(system sysclock.System, c *config.Config, open opener, log *slog.Logger) (*timekeeper, error) {
+	keeping, err := newKeeping(system, c, open, log)
+	if err != nil {
+		return nil, err
+	}
 	k := &timekeeper{
 		log:      log,
 		system:   system,
 		physical: hlc.NewPhysical(system.Mono),
 		fault:    func() error { return nil },
-		driver:   sysclock.NewFollow(system, sysclock.Precision(), localAddrs, s),
+		keeping:  keeping,
 	}
-	k.limit.Store(int64(s.ErrorLimit))
+	k.limit.Store(int64(c.Clock.ErrorLimit))
 	k.alarms.Store(new([]api.Alarm))
-	return k
+	for _, w := range keeping.leaps.Warnings {
+		log.Warn("leap seconds", "warning", w)
+	}
+	return k, nil
 }
 
 // localAddrs returns the addresses of this host; none when they cannot be had.
@@ -151,6 +167,9 @@ func (k *timekeeper) run(ctx context.Context) {
 			k.log.Warn("steps of the clock are noticed late", "err", err)
 		}
 	})
+	var files sync.WaitGroup
+	defer files.Wait()
+	files.Go(func() { k.housekeep(ctx) })
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
@@ -171,20 +190,24 @@ func (k *timekeeper) run(ctx context.Context) {
 func (k *timekeeper) tick(ctx context.Context, set bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := k.driver.Poll(ctx, set)
+	s := k.keeping.poll(ctx, set)
 	if ctx.Err() != nil {
 		return // the witnesses were not heard out
 	}
-	k.tell(k.publish(s), s)
+	j := k.keeping.judge()
+	k.judged.Store(j)
+	before := k.publish(s)
+	k.tell(before, s)
+	k.noteSources(before, s, j)
 	k.steer(s)
 	k.raiseAlarms(s)
 }
 
 // set changes the settings and judges the clock anew.
-func (k *timekeeper) set(s sysclock.FollowSettings) {
+func (k *timekeeper) set(c *config.Config) {
 	k.mu.Lock()
-	k.driver.Set(s)
-	k.limit.Store(int64(s.ErrorLimit))
+	k.keeping.set(c)
+	k.limit.Store(int64(c.Clock.ErrorLimit))
 	k.mu.Unlock()
 	k.tick(context.Background(), false)
 }
@@ -200,13 +223,34 @@ func (k *timekeeper) tell(old, s *clock.Snapshot) {
 	}
 }
 
-// target is where a snapshot wants the hybrid clock's physical time to be. Sources stand
-// behind a clock that is synchronised, and only then.
+// noteSources draws the conclusions from what the sources said: since when the clock is in
+// holdover, who is to be replaced, and whether to ask at once, because the machine woke up.
+func (k *timekeeper) noteSources(before, s *clock.Snapshot, j *judged) {
+	switch {
+	case s.State != clock.Holdover:
+		k.holdover.Store(0)
+	case k.holdover.Load() == 0:
+		k.holdover.Store(s.Time.To)
+	}
+	if k.poller == nil {
+		return
+	}
+	for _, id := range k.keeping.outvoted.note(j) {
+		k.poller.Bad(id)
+	}
+	if before != nil && s.Asleep > before.Asleep {
+		k.poller.Burst()
+	}
+}
+
+// target is where a snapshot wants the hybrid clock's physical time to be, which absorbs
+// leap seconds slowly. Sources stand behind a clock that is synchronised, and only then.
 func target(s *clock.Snapshot) hlc.Target {
+	smooth := leap.SmoothOf(s, s.Mono())
 	return hlc.Target{
 		Mono:      s.Mono(),
-		Unix:      s.Time.To,
-		Rate:      s.Time.Rate,
+		Unix:      smooth.Unix,
+		Rate:      smooth.Rate,
 		Asleep:    s.Asleep,
 		Confirmed: s.State == clock.Synchronised,
 	}
@@ -259,22 +303,25 @@ func (k *timekeeper) claim(s *clock.Snapshot, mono time.Duration) (utc int64, bo
 	return s.UTC(mono), bound, ""
 }
 
-// bound is what intervals are made of.
-func (k *timekeeper) bound() (utc int64, bound time.Duration, err error) {
-	utc, bound, why := k.claim(k.current(), k.system.Mono())
+// bound is what intervals are made of: they are on the scale of timestamps, which absorbs
+// leap seconds slowly, and what it has not absorbed yet is part of their bound.
+func (k *timekeeper) bound() (smooth int64, bound time.Duration, err error) {
+	s, mono := k.current(), k.system.Mono()
+	_, bound, why := k.claim(s, mono)
 	if why != "" {
 		return 0, 0, fmt.Errorf("%w, because the clock is not synchronised: %s; plain timestamps are not affected, and truechimer waitsync waits for it", api.ErrNoInterval, why)
 	}
-	return utc, bound, nil
+	at := leap.SmoothOf(s, mono)
+	return at.Unix, bound + at.Unabsorbed.Abs(), nil
 }
 
-// ahead returns how far the hybrid clock's physical time is from the served time.
+// ahead returns how far the hybrid clock's physical time is from where it should be.
 func (k *timekeeper) ahead(s *clock.Snapshot, mono time.Duration) time.Duration {
 	p := k.physical.Now()
 	if p == 0 {
 		return 0 // not steered yet
 	}
-	return time.Duration(p - s.UTC(mono))
+	return time.Duration(p - leap.SmoothOf(s, mono).Unix)
 }
 
 // raiseAlarms brings the list of alarms up to date. Those that stood keep their time and
@@ -316,6 +363,11 @@ func (k *timekeeper) raiseAlarms(s *clock.Snapshot) {
 	if err := k.fault(); err != nil {
 		raise("store_fenced", err.Error())
 	}
+	if j := k.judged.Load(); j.rival != "" {
+		raise("clock_rival", j.rival)
+	} else if offset, bound, ok := j.witness(k.keeping.scale, s, s.Mono()); ok && k.keeping.follow != nil && s.Claims() && offset.Abs() > bound+s.ErrorBound(s.Mono()) {
+		raise("clock_disputed", fmt.Sprintf("the sources say that the system clock is off by %v, which is more than %s claims for it and more than they can be wrong by: see truechimer sources, and whoever steers the clock", offset.Round(time.Microsecond), s.Source))
+	}
 	alarms = slices.DeleteFunc(alarms, func(a api.Alarm) bool { return a.Name == "" })
 	k.alarms.Store(&alarms)
 }
@@ -345,6 +397,35 @@ func (k *timekeeper) accept(meant time.Duration) (jump time.Duration, err error)
 	k.log.Warn("clock jump accepted by an operator", "jump", jump)
 	k.raiseAlarms(s)
 	return jump, nil
+}
+
+// stepSlack is how far an offset may be from the one that an operator saw and meant.
+const stepSlack = 100 * time.Millisecond
+
+// makeStep corrects the clock at once, if what is left to correct is what was meant.
+func (k *timekeeper) makeStep(meant time.Duration) (taken time.Duration, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.keeping.steered == nil {
+		return 0, api.ErrNotSteering
+	}
+	k.keeping.jury.with(func() {
+		behind, ok := k.keeping.steered.Behind()
+		switch {
+		case !ok:
+			err = api.ErrNoEstimate
+		case (behind - meant).Abs() > stepSlack:
+			err = fmt.Errorf("%w: %v is left to correct, not %v", api.ErrOtherOffset, behind.Round(time.Microsecond), meant.Round(time.Microsecond))
+		default:
+			taken = behind
+			k.keeping.steered.StepNow()
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	k.log.Warn("clock stepped by an operator", "offset", taken)
+	return taken, nil
 }
 
 // rebase moves physical time to the served time, and begins a new epoch there. It waits
@@ -386,7 +467,7 @@ func (k *timekeeper) anchor(epoch uint64) (last hlc.Timestamp, back time.Duratio
 	// What counts is the timestamp that would be issued next, whether or not any was
 	// while physical time ran ahead.
 	next := max(before.Last, hlc.FromUnix(k.physical.Now()))
-	back = next.Sub(hlc.FromUnix(s.UTC(k.system.Mono())))
+	back = next.Sub(hlc.FromUnix(leap.SmoothOf(s, k.system.Mono()).Unix))
 	if back <= before.MaxLead {
 		return 0, 0, api.ErrNotAhead
 	}

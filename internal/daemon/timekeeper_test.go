@@ -13,6 +13,7 @@ import (
 	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/internal/api"
 	"github.com/truechimer/truechimer/internal/clock"
+	"github.com/truechimer/truechimer/internal/config"
 	"github.com/truechimer/truechimer/internal/sysclock"
 	"github.com/truechimer/truechimer/store"
 )
@@ -47,8 +48,13 @@ func newIdleBench(t *testing.T, kernel sysclock.Kernel) *bench {
 	t.Helper()
 	b := &bench{t: t, system: newFakeSystem(today(), kernel), ceilings: new(memoryCeilings), log: new(lines), ran: make(chan struct{})}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
-	b.timekeeper = newTimekeeper(b.system, sysclock.FollowSettings{FollowStratum: 10, ErrorLimit: time.Second}, log)
+	c := config.Default()
+	c.Clock.Chronyd, c.Node.DataDir = config.ChronydOff, t.TempDir()
 	var err error
+	b.timekeeper, err = newTimekeeper(b.system, &c, openKernel, log)
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.issuer, err = store.NewIssuer(b.ceilings, store.IssuerOptions{Physical: b.physical.Now, Bound: b.bound, Logger: log})
 	if err != nil {
 		t.Fatal(err)

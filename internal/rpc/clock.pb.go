@@ -260,7 +260,8 @@ type IntervalResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Earliest uint64                 `protobuf:"fixed64,1,opt,name=earliest,proto3" json:"earliest,omitempty"`
 	Latest   uint64                 `protobuf:"fixed64,2,opt,name=latest,proto3" json:"latest,omitempty"`
-	// The name of the timescale: UTC.
+	// The name of the timescale: UTC, with how it differs from it around a leap second, such
+	// as "UTC, leap seconds absorbed at 500 ppm". Compare intervals of one timescale only.
 	Timescale     string `protobuf:"bytes,3,opt,name=timescale,proto3" json:"timescale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

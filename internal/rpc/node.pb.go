@@ -189,7 +189,9 @@ type StatusResponse struct {
 	// Why it is not ready, one sentence each.
 	NotReady []string `protobuf:"bytes,6,rep,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
 	// What an operator should know now, the oldest first.
-	Alarms        []*Alarm `protobuf:"bytes,7,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	Alarms []*Alarm `protobuf:"bytes,7,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	// What the sources come to; Sources tells of each.
+	Sources       *SourceSummary `protobuf:"bytes,8,opt,name=sources,proto3" json:"sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +275,102 @@ func (x *StatusResponse) GetAlarms() []*Alarm {
 	return nil
 }
 
+func (x *StatusResponse) GetSources() *SourceSummary {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+// SourceSummary is what the sources come to.
+type SourceSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many are asked; those that are never selected (noselect) are in none of these.
+	Known uint32 `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`
+	// How many of them answered one of their last eight polls.
+	Reachable uint32 `protobuf:"varint,2,opt,name=reachable,proto3" json:"reachable,omitempty"`
+	// How many of them agree with the majority.
+	Agree uint32 `protobuf:"varint,3,opt,name=agree,proto3" json:"agree,omitempty"`
+	// The name, address and stratum of the source that is followed; empty and 0 while none is.
+	Following        string `protobuf:"bytes,4,opt,name=following,proto3" json:"following,omitempty"`
+	FollowingAddress string `protobuf:"bytes,5,opt,name=following_address,json=followingAddress,proto3" json:"following_address,omitempty"`
+	FollowingStratum uint32 `protobuf:"varint,6,opt,name=following_stratum,json=followingStratum,proto3" json:"following_stratum,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *SourceSummary) Reset() {
+	*x = SourceSummary{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceSummary) ProtoMessage() {}
+
+func (x *SourceSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceSummary.ProtoReflect.Descriptor instead.
+func (*SourceSummary) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SourceSummary) GetKnown() uint32 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
+func (x *SourceSummary) GetReachable() uint32 {
+	if x != nil {
+		return x.Reachable
+	}
+	return 0
+}
+
+func (x *SourceSummary) GetAgree() uint32 {
+	if x != nil {
+		return x.Agree
+	}
+	return 0
+}
+
+func (x *SourceSummary) GetFollowing() string {
+	if x != nil {
+		return x.Following
+	}
+	return ""
+}
+
+func (x *SourceSummary) GetFollowingAddress() string {
+	if x != nil {
+		return x.FollowingAddress
+	}
+	return ""
+}
+
+func (x *SourceSummary) GetFollowingStratum() uint32 {
+	if x != nil {
+		return x.FollowingStratum
+	}
+	return 0
+}
+
 // Node is who answers.
 type Node struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -290,7 +388,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[2]
+	mi := &file_truechimer_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +400,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[2]
+	mi := &file_truechimer_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +413,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Node) GetName() string {
@@ -361,7 +459,7 @@ type Clock struct {
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// follow, steer or virtual.
 	Mode string `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`
-	// Who vouches for the clock: chronyd, kernel, local or none.
+	// Who vouches for the clock: chronyd, kernel, sources, local or none.
 	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	// Leap indicator: 0 none, 1 a second will be inserted, 2 deleted, 3 unsynchronised.
 	Leap uint32 `protobuf:"varint,5,opt,name=leap,proto3" json:"leap,omitempty"`
@@ -389,14 +487,59 @@ type Clock struct {
 	// Whether intervals are answered.
 	Intervals bool `protobuf:"varint,17,opt,name=intervals,proto3" json:"intervals,omitempty"`
 	// How often the system clock was seen to jump since the start.
-	Steps         uint64 `protobuf:"varint,18,opt,name=steps,proto3" json:"steps,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Steps uint64 `protobuf:"varint,18,opt,name=steps,proto3" json:"steps,omitempty"`
+	// What the operators of the sources state of them against UTC; a part of the error bound.
+	ProviderErrorNs int64 `protobuf:"varint,19,opt,name=provider_error_ns,json=providerErrorNs,proto3" json:"provider_error_ns,omitempty"`
+	// The error bound above which the clock no longer counts as synchronised.
+	ErrorLimitNs int64 `protobuf:"varint,20,opt,name=error_limit_ns,json=errorLimitNs,proto3" json:"error_limit_ns,omitempty"`
+	// How long the error bound stays within its limit if nothing more is heard: 0 when none
+	// can be claimed, 9223372036854775807 when it does not grow.
+	HoldoverLeftNs int64 `protobuf:"varint,21,opt,name=holdover_left_ns,json=holdoverLeftNs,proto3" json:"holdover_left_ns,omitempty"`
+	// Since when it is in holdover, Unix nanoseconds; 0 when it is not.
+	HoldoverSinceUnixNs int64 `protobuf:"varint,22,opt,name=holdover_since_unix_ns,json=holdoverSinceUnixNs,proto3" json:"holdover_since_unix_ns,omitempty"`
+	// Standard deviation of the frequency, parts per million; negative while not measured.
+	SkewPpm float64 `protobuf:"fixed64,23,opt,name=skew_ppm,json=skewPpm,proto3" json:"skew_ppm,omitempty"`
+	// The rate at which an offset is being removed now, parts per million; positive when the
+	// clock is driven forward.
+	SlewPpm float64 `protobuf:"fixed64,24,opt,name=slew_ppm,json=slewPpm,proto3" json:"slew_ppm,omitempty"`
+	// Why somebody else seems to steer the same clock; empty when nobody does.
+	Rival string `protobuf:"bytes,25,opt,name=rival,proto3" json:"rival,omitempty"`
+	// What the drift file holds: frequency and its standard deviation, parts per million, and
+	// when it was written, Unix nanoseconds; 0 when there is none.
+	DriftPpm         float64 `protobuf:"fixed64,26,opt,name=drift_ppm,json=driftPpm,proto3" json:"drift_ppm,omitempty"`
+	DriftSkewPpm     float64 `protobuf:"fixed64,27,opt,name=drift_skew_ppm,json=driftSkewPpm,proto3" json:"drift_skew_ppm,omitempty"`
+	DriftSavedUnixNs int64   `protobuf:"varint,28,opt,name=drift_saved_unix_ns,json=driftSavedUnixNs,proto3" json:"drift_saved_unix_ns,omitempty"`
+	// TAI minus UTC now, seconds; absent while it is unknown.
+	TaiOffset *int32 `protobuf:"varint,29,opt,name=tai_offset,json=taiOffset,proto3,oneof" json:"tai_offset,omitempty"`
+	// The second after the next leap second, Unix nanoseconds; 0 when none is announced.
+	NextLeapUnixNs int64 `protobuf:"varint,30,opt,name=next_leap_unix_ns,json=nextLeapUnixNs,proto3" json:"next_leap_unix_ns,omitempty"`
+	// What then happens: 1 a second is inserted, 2 deleted; 0 when none is announced.
+	NextLeap uint32 `protobuf:"varint,31,opt,name=next_leap,json=nextLeap,proto3" json:"next_leap,omitempty"`
+	// Until when the leap seconds are known, Unix nanoseconds; 0 when they are not.
+	LeapExpiresUnixNs int64 `protobuf:"varint,32,opt,name=leap_expires_unix_ns,json=leapExpiresUnixNs,proto3" json:"leap_expires_unix_ns,omitempty"`
+	// Where that is known from: a file, the time zone data, or the sources; empty when it is not.
+	LeapOrigin string `protobuf:"bytes,33,opt,name=leap_origin,json=leapOrigin,proto3" json:"leap_origin,omitempty"`
+	// What an operator should do about it; empty when nothing.
+	LeapWarning string `protobuf:"bytes,34,opt,name=leap_warning,json=leapWarning,proto3" json:"leap_warning,omitempty"`
+	// The timescale of hybrid timestamps and intervals, as Interval names it.
+	Timescale string `protobuf:"bytes,35,opt,name=timescale,proto3" json:"timescale,omitempty"`
+	// The judgement of the system clock, which other programs read. In mode virtual it is
+	// another clock than the one that is served; else the same.
+	SystemState ClockState `protobuf:"varint,36,opt,name=system_state,json=systemState,proto3,enum=truechimer.v1.ClockState" json:"system_state,omitempty"`
+	// Why, one sentence.
+	SystemReason string `protobuf:"bytes,37,opt,name=system_reason,json=systemReason,proto3" json:"system_reason,omitempty"`
+	// The time served minus the system clock: positive when the system clock is behind.
+	SystemOffsetNs int64 `protobuf:"varint,38,opt,name=system_offset_ns,json=systemOffsetNs,proto3" json:"system_offset_ns,omitempty"`
+	// The largest distance of the system clock to UTC that can be claimed, its offset among it;
+	// 9223372036854775807 when none can.
+	SystemErrorBoundNs int64 `protobuf:"varint,39,opt,name=system_error_bound_ns,json=systemErrorBoundNs,proto3" json:"system_error_bound_ns,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[3]
+	mi := &file_truechimer_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +551,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[3]
+	mi := &file_truechimer_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +564,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Clock) GetState() ClockState {
@@ -550,6 +693,153 @@ func (x *Clock) GetSteps() uint64 {
 	return 0
 }
 
+func (x *Clock) GetProviderErrorNs() int64 {
+	if x != nil {
+		return x.ProviderErrorNs
+	}
+	return 0
+}
+
+func (x *Clock) GetErrorLimitNs() int64 {
+	if x != nil {
+		return x.ErrorLimitNs
+	}
+	return 0
+}
+
+func (x *Clock) GetHoldoverLeftNs() int64 {
+	if x != nil {
+		return x.HoldoverLeftNs
+	}
+	return 0
+}
+
+func (x *Clock) GetHoldoverSinceUnixNs() int64 {
+	if x != nil {
+		return x.HoldoverSinceUnixNs
+	}
+	return 0
+}
+
+func (x *Clock) GetSkewPpm() float64 {
+	if x != nil {
+		return x.SkewPpm
+	}
+	return 0
+}
+
+func (x *Clock) GetSlewPpm() float64 {
+	if x != nil {
+		return x.SlewPpm
+	}
+	return 0
+}
+
+func (x *Clock) GetRival() string {
+	if x != nil {
+		return x.Rival
+	}
+	return ""
+}
+
+func (x *Clock) GetDriftPpm() float64 {
+	if x != nil {
+		return x.DriftPpm
+	}
+	return 0
+}
+
+func (x *Clock) GetDriftSkewPpm() float64 {
+	if x != nil {
+		return x.DriftSkewPpm
+	}
+	return 0
+}
+
+func (x *Clock) GetDriftSavedUnixNs() int64 {
+	if x != nil {
+		return x.DriftSavedUnixNs
+	}
+	return 0
+}
+
+func (x *Clock) GetTaiOffset() int32 {
+	if x != nil && x.TaiOffset != nil {
+		return *x.TaiOffset
+	}
+	return 0
+}
+
+func (x *Clock) GetNextLeapUnixNs() int64 {
+	if x != nil {
+		return x.NextLeapUnixNs
+	}
+	return 0
+}
+
+func (x *Clock) GetNextLeap() uint32 {
+	if x != nil {
+		return x.NextLeap
+	}
+	return 0
+}
+
+func (x *Clock) GetLeapExpiresUnixNs() int64 {
+	if x != nil {
+		return x.LeapExpiresUnixNs
+	}
+	return 0
+}
+
+func (x *Clock) GetLeapOrigin() string {
+	if x != nil {
+		return x.LeapOrigin
+	}
+	return ""
+}
+
+func (x *Clock) GetLeapWarning() string {
+	if x != nil {
+		return x.LeapWarning
+	}
+	return ""
+}
+
+func (x *Clock) GetTimescale() string {
+	if x != nil {
+		return x.Timescale
+	}
+	return ""
+}
+
+func (x *Clock) GetSystemState() ClockState {
+	if x != nil {
+		return x.SystemState
+	}
+	return ClockState_CLOCK_STATE_UNSPECIFIED
+}
+
+func (x *Clock) GetSystemReason() string {
+	if x != nil {
+		return x.SystemReason
+	}
+	return ""
+}
+
+func (x *Clock) GetSystemOffsetNs() int64 {
+	if x != nil {
+		return x.SystemOffsetNs
+	}
+	return 0
+}
+
+func (x *Clock) GetSystemErrorBoundNs() int64 {
+	if x != nil {
+		return x.SystemErrorBoundNs
+	}
+	return 0
+}
+
 // Hlc is the state of the hybrid clock.
 type Hlc struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -581,7 +871,7 @@ type Hlc struct {
 
 func (x *Hlc) Reset() {
 	*x = Hlc{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[4]
+	mi := &file_truechimer_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +883,7 @@ func (x *Hlc) String() string {
 func (*Hlc) ProtoMessage() {}
 
 func (x *Hlc) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[4]
+	mi := &file_truechimer_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +896,7 @@ func (x *Hlc) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hlc.ProtoReflect.Descriptor instead.
 func (*Hlc) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Hlc) GetEpoch() uint64 {
@@ -700,7 +990,7 @@ type Ntp struct {
 
 func (x *Ntp) Reset() {
 	*x = Ntp{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[5]
+	mi := &file_truechimer_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +1002,7 @@ func (x *Ntp) String() string {
 func (*Ntp) ProtoMessage() {}
 
 func (x *Ntp) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[5]
+	mi := &file_truechimer_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +1015,7 @@ func (x *Ntp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ntp.ProtoReflect.Descriptor instead.
 func (*Ntp) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Ntp) GetListen() []string {
@@ -752,7 +1042,7 @@ func (x *Ntp) GetKernelDrops() uint64 {
 // Alarm is something that an operator should know.
 type Alarm struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// clock_jump, hlc_ahead, ceiling_late or store_fenced.
+	// One word, such as clock_jump, hlc_ahead, ceiling_late or store_fenced.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What is wrong, and what to do.
 	Sentence string `protobuf:"bytes,2,opt,name=sentence,proto3" json:"sentence,omitempty"`
@@ -764,7 +1054,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[6]
+	mi := &file_truechimer_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +1066,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[6]
+	mi := &file_truechimer_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +1079,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Alarm) GetName() string {
@@ -813,6 +1103,390 @@ func (x *Alarm) GetSinceUnixNs() int64 {
 	return 0
 }
 
+// SourcesRequest is empty.
+type SourcesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourcesRequest) Reset() {
+	*x = SourcesRequest{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourcesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourcesRequest) ProtoMessage() {}
+
+func (x *SourcesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourcesRequest.ProtoReflect.Descriptor instead.
+func (*SourcesRequest) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{8}
+}
+
+// SourcesResponse carries all sources in the order of the configuration, the members of a
+// pool one after the other.
+type SourcesResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Sources []*Source              `protobuf:"bytes,1,rep,name=sources,proto3" json:"sources,omitempty"`
+	// The time served at the moment of this answer, Unix nanoseconds.
+	UtcUnixNs     int64 `protobuf:"varint,2,opt,name=utc_unix_ns,json=utcUnixNs,proto3" json:"utc_unix_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourcesResponse) Reset() {
+	*x = SourcesResponse{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourcesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourcesResponse) ProtoMessage() {}
+
+func (x *SourcesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourcesResponse.ProtoReflect.Descriptor instead.
+func (*SourcesResponse) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SourcesResponse) GetSources() []*Source {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *SourcesResponse) GetUtcUnixNs() int64 {
+	if x != nil {
+		return x.UtcUnixNs
+	}
+	return 0
+}
+
+// Source is one server that this node asks for the time. What it measured is 0 until there
+// are samples.
+type Source struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the configuration; the members of a pool share theirs.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// IP address and port that is asked; empty while the name could not be looked up.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Site    string `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	// Why it is followed or not, one word: selected (the one that is followed), combined (it
+	// has a share in the estimate), waiting, unreachable, alone, distant, smearing, falseticker,
+	// no_majority, distrusted, outlier, not_preferred, noselect, too_few or required_missing.
+	Status string `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	// The same in one sentence.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Its share in the estimate, 0 to 1.
+	Weight float64 `protobuf:"fixed64,6,opt,name=weight,proto3" json:"weight,omitempty"`
+	// The last eight polls as bits, the latest in the lowest: 1 for an answer that was used.
+	Reach uint32 `protobuf:"varint,7,opt,name=reach,proto3" json:"reach,omitempty"`
+	// The poll interval now, log2 of seconds.
+	PollLog2 int32 `protobuf:"varint,8,opt,name=poll_log2,json=pollLog2,proto3" json:"poll_log2,omitempty"`
+	// How long ago an answer of it was used; absent while none was.
+	HeardAgoNs *int64 `protobuf:"varint,9,opt,name=heard_ago_ns,json=heardAgoNs,proto3,oneof" json:"heard_ago_ns,omitempty"`
+	// How long until it is asked again; 0 when it is just being asked.
+	NextPollNs int64 `protobuf:"varint,10,opt,name=next_poll_ns,json=nextPollNs,proto3" json:"next_poll_ns,omitempty"`
+	// Whether its last answer was in interleaved mode.
+	Interleaved bool `protobuf:"varint,11,opt,name=interleaved,proto3" json:"interleaved,omitempty"`
+	// What it says of itself: stratum (0 while nothing was heard), refid, leap indicator.
+	Stratum uint32 `protobuf:"varint,12,opt,name=stratum,proto3" json:"stratum,omitempty"`
+	Refid   string `protobuf:"bytes,13,opt,name=refid,proto3" json:"refid,omitempty"`
+	Leap    uint32 `protobuf:"varint,14,opt,name=leap,proto3" json:"leap,omitempty"`
+	// Source minus the clock that is served: positive when that is behind.
+	OffsetNs int64 `protobuf:"varint,15,opt,name=offset_ns,json=offsetNs,proto3" json:"offset_ns,omitempty"`
+	// Round trip of the sample that proves most.
+	DelayNs int64 `protobuf:"varint,16,opt,name=delay_ns,json=delayNs,proto3" json:"delay_ns,omitempty"`
+	// Standard deviation of one sample.
+	JitterNs int64 `protobuf:"varint,17,opt,name=jitter_ns,json=jitterNs,proto3" json:"jitter_ns,omitempty"`
+	// The largest error that it can have now, by its own claims and by the way to it.
+	RootDistanceNs int64 `protobuf:"varint,18,opt,name=root_distance_ns,json=rootDistanceNs,proto3" json:"root_distance_ns,omitempty"`
+	// The served clock's rate to its, and the standard deviation of that, parts per million.
+	FrequencyPpm float64 `protobuf:"fixed64,19,opt,name=frequency_ppm,json=frequencyPpm,proto3" json:"frequency_ppm,omitempty"`
+	SkewPpm      float64 `protobuf:"fixed64,20,opt,name=skew_ppm,json=skewPpm,proto3" json:"skew_ppm,omitempty"`
+	// How many samples its filter holds.
+	Samples uint32 `protobuf:"varint,21,opt,name=samples,proto3" json:"samples,omitempty"`
+	// What the configuration says of it.
+	ProviderErrorNs int64 `protobuf:"varint,22,opt,name=provider_error_ns,json=providerErrorNs,proto3" json:"provider_error_ns,omitempty"`
+	Nist            bool  `protobuf:"varint,23,opt,name=nist,proto3" json:"nist,omitempty"`
+	Prefer          bool  `protobuf:"varint,24,opt,name=prefer,proto3" json:"prefer,omitempty"`
+	Trust           bool  `protobuf:"varint,25,opt,name=trust,proto3" json:"trust,omitempty"`
+	Require         bool  `protobuf:"varint,26,opt,name=require,proto3" json:"require,omitempty"`
+	Noselect        bool  `protobuf:"varint,27,opt,name=noselect,proto3" json:"noselect,omitempty"`
+	// What became of its polls since the start, by one word each.
+	Outcomes map[string]uint64 `protobuf:"bytes,28,rep,name=outcomes,proto3" json:"outcomes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// What was wrong last; empty when nothing ever was.
+	LastFault     string `protobuf:"bytes,29,opt,name=last_fault,json=lastFault,proto3" json:"last_fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Source) Reset() {
+	*x = Source{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Source) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Source) ProtoMessage() {}
+
+func (x *Source) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Source.ProtoReflect.Descriptor instead.
+func (*Source) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Source) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Source) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Source) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *Source) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Source) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Source) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Source) GetReach() uint32 {
+	if x != nil {
+		return x.Reach
+	}
+	return 0
+}
+
+func (x *Source) GetPollLog2() int32 {
+	if x != nil {
+		return x.PollLog2
+	}
+	return 0
+}
+
+func (x *Source) GetHeardAgoNs() int64 {
+	if x != nil && x.HeardAgoNs != nil {
+		return *x.HeardAgoNs
+	}
+	return 0
+}
+
+func (x *Source) GetNextPollNs() int64 {
+	if x != nil {
+		return x.NextPollNs
+	}
+	return 0
+}
+
+func (x *Source) GetInterleaved() bool {
+	if x != nil {
+		return x.Interleaved
+	}
+	return false
+}
+
+func (x *Source) GetStratum() uint32 {
+	if x != nil {
+		return x.Stratum
+	}
+	return 0
+}
+
+func (x *Source) GetRefid() string {
+	if x != nil {
+		return x.Refid
+	}
+	return ""
+}
+
+func (x *Source) GetLeap() uint32 {
+	if x != nil {
+		return x.Leap
+	}
+	return 0
+}
+
+func (x *Source) GetOffsetNs() int64 {
+	if x != nil {
+		return x.OffsetNs
+	}
+	return 0
+}
+
+func (x *Source) GetDelayNs() int64 {
+	if x != nil {
+		return x.DelayNs
+	}
+	return 0
+}
+
+func (x *Source) GetJitterNs() int64 {
+	if x != nil {
+		return x.JitterNs
+	}
+	return 0
+}
+
+func (x *Source) GetRootDistanceNs() int64 {
+	if x != nil {
+		return x.RootDistanceNs
+	}
+	return 0
+}
+
+func (x *Source) GetFrequencyPpm() float64 {
+	if x != nil {
+		return x.FrequencyPpm
+	}
+	return 0
+}
+
+func (x *Source) GetSkewPpm() float64 {
+	if x != nil {
+		return x.SkewPpm
+	}
+	return 0
+}
+
+func (x *Source) GetSamples() uint32 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+func (x *Source) GetProviderErrorNs() int64 {
+	if x != nil {
+		return x.ProviderErrorNs
+	}
+	return 0
+}
+
+func (x *Source) GetNist() bool {
+	if x != nil {
+		return x.Nist
+	}
+	return false
+}
+
+func (x *Source) GetPrefer() bool {
+	if x != nil {
+		return x.Prefer
+	}
+	return false
+}
+
+func (x *Source) GetTrust() bool {
+	if x != nil {
+		return x.Trust
+	}
+	return false
+}
+
+func (x *Source) GetRequire() bool {
+	if x != nil {
+		return x.Require
+	}
+	return false
+}
+
+func (x *Source) GetNoselect() bool {
+	if x != nil {
+		return x.Noselect
+	}
+	return false
+}
+
+func (x *Source) GetOutcomes() map[string]uint64 {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *Source) GetLastFault() string {
+	if x != nil {
+		return x.LastFault
+	}
+	return ""
+}
+
 // ClientsRequest says how many clients to tell of, and which.
 type ClientsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -825,7 +1499,7 @@ type ClientsRequest struct {
 
 func (x *ClientsRequest) Reset() {
 	*x = ClientsRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[7]
+	mi := &file_truechimer_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +1511,7 @@ func (x *ClientsRequest) String() string {
 func (*ClientsRequest) ProtoMessage() {}
 
 func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[7]
+	mi := &file_truechimer_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +1524,7 @@ func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsRequest.ProtoReflect.Descriptor instead.
 func (*ClientsRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ClientsRequest) GetLimit() int64 {
@@ -882,7 +1556,7 @@ type ClientsResponse struct {
 
 func (x *ClientsResponse) Reset() {
 	*x = ClientsResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	mi := &file_truechimer_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1568,7 @@ func (x *ClientsResponse) String() string {
 func (*ClientsResponse) ProtoMessage() {}
 
 func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	mi := &file_truechimer_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1581,7 @@ func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsResponse.ProtoReflect.Descriptor instead.
 func (*ClientsResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ClientsResponse) GetClients() []*NtpClient {
@@ -958,7 +1632,7 @@ type NtpClient struct {
 
 func (x *NtpClient) Reset() {
 	*x = NtpClient{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	mi := &file_truechimer_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1644,7 @@ func (x *NtpClient) String() string {
 func (*NtpClient) ProtoMessage() {}
 
 func (x *NtpClient) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	mi := &file_truechimer_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1657,7 @@ func (x *NtpClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NtpClient.ProtoReflect.Descriptor instead.
 func (*NtpClient) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NtpClient) GetAddress() string {
@@ -1061,7 +1735,7 @@ type AcceptClockRequest struct {
 
 func (x *AcceptClockRequest) Reset() {
 	*x = AcceptClockRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[10]
+	mi := &file_truechimer_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1747,7 @@ func (x *AcceptClockRequest) String() string {
 func (*AcceptClockRequest) ProtoMessage() {}
 
 func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[10]
+	mi := &file_truechimer_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1760,7 @@ func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockRequest.ProtoReflect.Descriptor instead.
 func (*AcceptClockRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AcceptClockRequest) GetJumpNs() int64 {
@@ -1107,7 +1781,7 @@ type AcceptClockResponse struct {
 
 func (x *AcceptClockResponse) Reset() {
 	*x = AcceptClockResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[11]
+	mi := &file_truechimer_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1793,7 @@ func (x *AcceptClockResponse) String() string {
 func (*AcceptClockResponse) ProtoMessage() {}
 
 func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[11]
+	mi := &file_truechimer_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,12 +1806,105 @@ func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockResponse.ProtoReflect.Descriptor instead.
 func (*AcceptClockResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AcceptClockResponse) GetJumpNs() int64 {
 	if x != nil {
 		return x.JumpNs
+	}
+	return 0
+}
+
+// MakeStepRequest names what is to be corrected.
+type MakeStepRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The offset that is left to correct, as Status shows it in residual_offset_ns. One that
+	// differs by more than 100 ms is another offset, and refused.
+	OffsetNs      int64 `protobuf:"varint,1,opt,name=offset_ns,json=offsetNs,proto3" json:"offset_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MakeStepRequest) Reset() {
+	*x = MakeStepRequest{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MakeStepRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MakeStepRequest) ProtoMessage() {}
+
+func (x *MakeStepRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MakeStepRequest.ProtoReflect.Descriptor instead.
+func (*MakeStepRequest) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MakeStepRequest) GetOffsetNs() int64 {
+	if x != nil {
+		return x.OffsetNs
+	}
+	return 0
+}
+
+// MakeStepResponse tells what was done.
+type MakeStepResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By how much the clock was stepped; positive is forward.
+	OffsetNs      int64 `protobuf:"varint,1,opt,name=offset_ns,json=offsetNs,proto3" json:"offset_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MakeStepResponse) Reset() {
+	*x = MakeStepResponse{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MakeStepResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MakeStepResponse) ProtoMessage() {}
+
+func (x *MakeStepResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MakeStepResponse.ProtoReflect.Descriptor instead.
+func (*MakeStepResponse) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *MakeStepResponse) GetOffsetNs() int64 {
+	if x != nil {
+		return x.OffsetNs
 	}
 	return 0
 }
@@ -1153,7 +1920,7 @@ type RebaseRequest struct {
 
 func (x *RebaseRequest) Reset() {
 	*x = RebaseRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[12]
+	mi := &file_truechimer_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1932,7 @@ func (x *RebaseRequest) String() string {
 func (*RebaseRequest) ProtoMessage() {}
 
 func (x *RebaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[12]
+	mi := &file_truechimer_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1945,7 @@ func (x *RebaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebaseRequest.ProtoReflect.Descriptor instead.
 func (*RebaseRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RebaseRequest) GetEpoch() uint64 {
@@ -1202,7 +1969,7 @@ type RebaseResponse struct {
 
 func (x *RebaseResponse) Reset() {
 	*x = RebaseResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[13]
+	mi := &file_truechimer_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1981,7 @@ func (x *RebaseResponse) String() string {
 func (*RebaseResponse) ProtoMessage() {}
 
 func (x *RebaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[13]
+	mi := &file_truechimer_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1994,7 @@ func (x *RebaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebaseResponse.ProtoReflect.Descriptor instead.
 func (*RebaseResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RebaseResponse) GetEpoch() uint64 {
@@ -1256,7 +2023,7 @@ var File_truechimer_v1_node_proto protoreflect.FileDescriptor
 const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x18truechimer/v1/node.proto\x12\rtruechimer.v1\"\x0f\n" +
-	"\rStatusRequest\"\x92\x02\n" +
+	"\rStatusRequest\"\xca\x02\n" +
 	"\x0eStatusResponse\x12'\n" +
 	"\x04node\x18\x01 \x01(\v2\x13.truechimer.v1.NodeR\x04node\x12*\n" +
 	"\x05clock\x18\x02 \x01(\v2\x14.truechimer.v1.ClockR\x05clock\x12$\n" +
@@ -1264,13 +2031,21 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x03ntp\x18\x04 \x01(\v2\x12.truechimer.v1.NtpR\x03ntp\x12\x14\n" +
 	"\x05ready\x18\x05 \x01(\bR\x05ready\x12\x1b\n" +
 	"\tnot_ready\x18\x06 \x03(\tR\bnotReady\x12,\n" +
-	"\x06alarms\x18\a \x03(\v2\x14.truechimer.v1.AlarmR\x06alarms\"\x8f\x01\n" +
+	"\x06alarms\x18\a \x03(\v2\x14.truechimer.v1.AlarmR\x06alarms\x126\n" +
+	"\asources\x18\b \x01(\v2\x1c.truechimer.v1.SourceSummaryR\asources\"\xd1\x01\n" +
+	"\rSourceSummary\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\rR\x05known\x12\x1c\n" +
+	"\treachable\x18\x02 \x01(\rR\treachable\x12\x14\n" +
+	"\x05agree\x18\x03 \x01(\rR\x05agree\x12\x1c\n" +
+	"\tfollowing\x18\x04 \x01(\tR\tfollowing\x12+\n" +
+	"\x11following_address\x18\x05 \x01(\tR\x10followingAddress\x12+\n" +
+	"\x11following_stratum\x18\x06 \x01(\rR\x10followingStratum\"\x8f\x01\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x19\n" +
 	"\bstore_id\x18\x04 \x01(\tR\astoreId\x12&\n" +
-	"\x0fstarted_unix_ns\x18\x05 \x01(\x03R\rstartedUnixNs\"\xd1\x04\n" +
+	"\x0fstarted_unix_ns\x18\x05 \x01(\x03R\rstartedUnixNs\"\x8e\v\n" +
 	"\x05Clock\x12/\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x19.truechimer.v1.ClockStateR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
@@ -1291,7 +2066,31 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x0eprecision_log2\x18\x0f \x01(\x05R\rprecisionLog2\x12\x1e\n" +
 	"\vutc_unix_ns\x18\x10 \x01(\x03R\tutcUnixNs\x12\x1c\n" +
 	"\tintervals\x18\x11 \x01(\bR\tintervals\x12\x14\n" +
-	"\x05steps\x18\x12 \x01(\x04R\x05steps\"\xc0\x02\n" +
+	"\x05steps\x18\x12 \x01(\x04R\x05steps\x12*\n" +
+	"\x11provider_error_ns\x18\x13 \x01(\x03R\x0fproviderErrorNs\x12$\n" +
+	"\x0eerror_limit_ns\x18\x14 \x01(\x03R\ferrorLimitNs\x12(\n" +
+	"\x10holdover_left_ns\x18\x15 \x01(\x03R\x0eholdoverLeftNs\x123\n" +
+	"\x16holdover_since_unix_ns\x18\x16 \x01(\x03R\x13holdoverSinceUnixNs\x12\x19\n" +
+	"\bskew_ppm\x18\x17 \x01(\x01R\askewPpm\x12\x19\n" +
+	"\bslew_ppm\x18\x18 \x01(\x01R\aslewPpm\x12\x14\n" +
+	"\x05rival\x18\x19 \x01(\tR\x05rival\x12\x1b\n" +
+	"\tdrift_ppm\x18\x1a \x01(\x01R\bdriftPpm\x12$\n" +
+	"\x0edrift_skew_ppm\x18\x1b \x01(\x01R\fdriftSkewPpm\x12-\n" +
+	"\x13drift_saved_unix_ns\x18\x1c \x01(\x03R\x10driftSavedUnixNs\x12\"\n" +
+	"\n" +
+	"tai_offset\x18\x1d \x01(\x05H\x00R\ttaiOffset\x88\x01\x01\x12)\n" +
+	"\x11next_leap_unix_ns\x18\x1e \x01(\x03R\x0enextLeapUnixNs\x12\x1b\n" +
+	"\tnext_leap\x18\x1f \x01(\rR\bnextLeap\x12/\n" +
+	"\x14leap_expires_unix_ns\x18  \x01(\x03R\x11leapExpiresUnixNs\x12\x1f\n" +
+	"\vleap_origin\x18! \x01(\tR\n" +
+	"leapOrigin\x12!\n" +
+	"\fleap_warning\x18\" \x01(\tR\vleapWarning\x12\x1c\n" +
+	"\ttimescale\x18# \x01(\tR\ttimescale\x12<\n" +
+	"\fsystem_state\x18$ \x01(\x0e2\x19.truechimer.v1.ClockStateR\vsystemState\x12#\n" +
+	"\rsystem_reason\x18% \x01(\tR\fsystemReason\x12(\n" +
+	"\x10system_offset_ns\x18& \x01(\x03R\x0esystemOffsetNs\x121\n" +
+	"\x15system_error_bound_ns\x18' \x01(\x03R\x12systemErrorBoundNsB\r\n" +
+	"\v_tai_offset\"\xc0\x02\n" +
 	"\x03Hlc\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aissuing\x18\x02 \x01(\bR\aissuing\x12\x12\n" +
@@ -1316,7 +2115,49 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x05Alarm\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bsentence\x18\x02 \x01(\tR\bsentence\x12\"\n" +
-	"\rsince_unix_ns\x18\x03 \x01(\x03R\vsinceUnixNs\"h\n" +
+	"\rsince_unix_ns\x18\x03 \x01(\x03R\vsinceUnixNs\"\x10\n" +
+	"\x0eSourcesRequest\"b\n" +
+	"\x0fSourcesResponse\x12/\n" +
+	"\asources\x18\x01 \x03(\v2\x15.truechimer.v1.SourceR\asources\x12\x1e\n" +
+	"\vutc_unix_ns\x18\x02 \x01(\x03R\tutcUnixNs\"\x9f\a\n" +
+	"\x06Source\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04site\x18\x03 \x01(\tR\x04site\x12\x16\n" +
+	"\x06status\x18\x04 \x01(\tR\x06status\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06weight\x18\x06 \x01(\x01R\x06weight\x12\x14\n" +
+	"\x05reach\x18\a \x01(\rR\x05reach\x12\x1b\n" +
+	"\tpoll_log2\x18\b \x01(\x05R\bpollLog2\x12%\n" +
+	"\fheard_ago_ns\x18\t \x01(\x03H\x00R\n" +
+	"heardAgoNs\x88\x01\x01\x12 \n" +
+	"\fnext_poll_ns\x18\n" +
+	" \x01(\x03R\n" +
+	"nextPollNs\x12 \n" +
+	"\vinterleaved\x18\v \x01(\bR\vinterleaved\x12\x18\n" +
+	"\astratum\x18\f \x01(\rR\astratum\x12\x14\n" +
+	"\x05refid\x18\r \x01(\tR\x05refid\x12\x12\n" +
+	"\x04leap\x18\x0e \x01(\rR\x04leap\x12\x1b\n" +
+	"\toffset_ns\x18\x0f \x01(\x03R\boffsetNs\x12\x19\n" +
+	"\bdelay_ns\x18\x10 \x01(\x03R\adelayNs\x12\x1b\n" +
+	"\tjitter_ns\x18\x11 \x01(\x03R\bjitterNs\x12(\n" +
+	"\x10root_distance_ns\x18\x12 \x01(\x03R\x0erootDistanceNs\x12#\n" +
+	"\rfrequency_ppm\x18\x13 \x01(\x01R\ffrequencyPpm\x12\x19\n" +
+	"\bskew_ppm\x18\x14 \x01(\x01R\askewPpm\x12\x18\n" +
+	"\asamples\x18\x15 \x01(\rR\asamples\x12*\n" +
+	"\x11provider_error_ns\x18\x16 \x01(\x03R\x0fproviderErrorNs\x12\x12\n" +
+	"\x04nist\x18\x17 \x01(\bR\x04nist\x12\x16\n" +
+	"\x06prefer\x18\x18 \x01(\bR\x06prefer\x12\x14\n" +
+	"\x05trust\x18\x19 \x01(\bR\x05trust\x12\x18\n" +
+	"\arequire\x18\x1a \x01(\bR\arequire\x12\x1a\n" +
+	"\bnoselect\x18\x1b \x01(\bR\bnoselect\x12?\n" +
+	"\boutcomes\x18\x1c \x03(\v2#.truechimer.v1.Source.OutcomesEntryR\boutcomes\x12\x1d\n" +
+	"\n" +
+	"last_fault\x18\x1d \x01(\tR\tlastFault\x1a;\n" +
+	"\rOutcomesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01B\x0f\n" +
+	"\r_heard_ago_ns\"h\n" +
 	"\x0eClientsRequest\x12\x19\n" +
 	"\x05limit\x18\x01 \x01(\x03H\x00R\x05limit\x88\x01\x01\x121\n" +
 	"\x05order\x18\x02 \x01(\x0e2\x1b.truechimer.v1.ClientsOrderR\x05orderB\b\n" +
@@ -1344,7 +2185,11 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x12AcceptClockRequest\x12\x17\n" +
 	"\ajump_ns\x18\x01 \x01(\x03R\x06jumpNs\".\n" +
 	"\x13AcceptClockResponse\x12\x17\n" +
-	"\ajump_ns\x18\x01 \x01(\x03R\x06jumpNs\"%\n" +
+	"\ajump_ns\x18\x01 \x01(\x03R\x06jumpNs\".\n" +
+	"\x0fMakeStepRequest\x12\x1b\n" +
+	"\toffset_ns\x18\x01 \x01(\x03R\boffsetNs\"/\n" +
+	"\x10MakeStepResponse\x12\x1b\n" +
+	"\toffset_ns\x18\x01 \x01(\x03R\boffsetNs\"%\n" +
 	"\rRebaseRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"S\n" +
 	"\x0eRebaseResponse\x12\x14\n" +
@@ -1362,11 +2207,13 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x12CLIENTS_ORDER_LAST\x10\x01\x12\x1a\n" +
 	"\x16CLIENTS_ORDER_REQUESTS\x10\x02\x12\x17\n" +
 	"\x13CLIENTS_ORDER_DROPS\x10\x03\x12\x19\n" +
-	"\x15CLIENTS_ORDER_ADDRESS\x10\x042\xbb\x02\n" +
+	"\x15CLIENTS_ORDER_ADDRESS\x10\x042\xd2\x03\n" +
 	"\vNodeService\x12E\n" +
 	"\x06Status\x12\x1c.truechimer.v1.StatusRequest\x1a\x1d.truechimer.v1.StatusResponse\x12H\n" +
+	"\aSources\x12\x1d.truechimer.v1.SourcesRequest\x1a\x1e.truechimer.v1.SourcesResponse\x12H\n" +
 	"\aClients\x12\x1d.truechimer.v1.ClientsRequest\x1a\x1e.truechimer.v1.ClientsResponse\x12T\n" +
-	"\vAcceptClock\x12!.truechimer.v1.AcceptClockRequest\x1a\".truechimer.v1.AcceptClockResponse\x12E\n" +
+	"\vAcceptClock\x12!.truechimer.v1.AcceptClockRequest\x1a\".truechimer.v1.AcceptClockResponse\x12K\n" +
+	"\bMakeStep\x12\x1e.truechimer.v1.MakeStepRequest\x1a\x1f.truechimer.v1.MakeStepResponse\x12E\n" +
 	"\x06Rebase\x12\x1c.truechimer.v1.RebaseRequest\x1a\x1d.truechimer.v1.RebaseResponseB3Z1github.com/truechimer/truechimer/internal/rpc;rpcb\x06proto3"
 
 var (
@@ -1382,49 +2229,64 @@ func file_truechimer_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_truechimer_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_truechimer_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_truechimer_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_truechimer_v1_node_proto_goTypes = []any{
 	(ClockState)(0),             // 0: truechimer.v1.ClockState
 	(ClientsOrder)(0),           // 1: truechimer.v1.ClientsOrder
 	(*StatusRequest)(nil),       // 2: truechimer.v1.StatusRequest
 	(*StatusResponse)(nil),      // 3: truechimer.v1.StatusResponse
-	(*Node)(nil),                // 4: truechimer.v1.Node
-	(*Clock)(nil),               // 5: truechimer.v1.Clock
-	(*Hlc)(nil),                 // 6: truechimer.v1.Hlc
-	(*Ntp)(nil),                 // 7: truechimer.v1.Ntp
-	(*Alarm)(nil),               // 8: truechimer.v1.Alarm
-	(*ClientsRequest)(nil),      // 9: truechimer.v1.ClientsRequest
-	(*ClientsResponse)(nil),     // 10: truechimer.v1.ClientsResponse
-	(*NtpClient)(nil),           // 11: truechimer.v1.NtpClient
-	(*AcceptClockRequest)(nil),  // 12: truechimer.v1.AcceptClockRequest
-	(*AcceptClockResponse)(nil), // 13: truechimer.v1.AcceptClockResponse
-	(*RebaseRequest)(nil),       // 14: truechimer.v1.RebaseRequest
-	(*RebaseResponse)(nil),      // 15: truechimer.v1.RebaseResponse
-	nil,                         // 16: truechimer.v1.Ntp.VerdictsEntry
+	(*SourceSummary)(nil),       // 4: truechimer.v1.SourceSummary
+	(*Node)(nil),                // 5: truechimer.v1.Node
+	(*Clock)(nil),               // 6: truechimer.v1.Clock
+	(*Hlc)(nil),                 // 7: truechimer.v1.Hlc
+	(*Ntp)(nil),                 // 8: truechimer.v1.Ntp
+	(*Alarm)(nil),               // 9: truechimer.v1.Alarm
+	(*SourcesRequest)(nil),      // 10: truechimer.v1.SourcesRequest
+	(*SourcesResponse)(nil),     // 11: truechimer.v1.SourcesResponse
+	(*Source)(nil),              // 12: truechimer.v1.Source
+	(*ClientsRequest)(nil),      // 13: truechimer.v1.ClientsRequest
+	(*ClientsResponse)(nil),     // 14: truechimer.v1.ClientsResponse
+	(*NtpClient)(nil),           // 15: truechimer.v1.NtpClient
+	(*AcceptClockRequest)(nil),  // 16: truechimer.v1.AcceptClockRequest
+	(*AcceptClockResponse)(nil), // 17: truechimer.v1.AcceptClockResponse
+	(*MakeStepRequest)(nil),     // 18: truechimer.v1.MakeStepRequest
+	(*MakeStepResponse)(nil),    // 19: truechimer.v1.MakeStepResponse
+	(*RebaseRequest)(nil),       // 20: truechimer.v1.RebaseRequest
+	(*RebaseResponse)(nil),      // 21: truechimer.v1.RebaseResponse
+	nil,                         // 22: truechimer.v1.Ntp.VerdictsEntry
+	nil,                         // 23: truechimer.v1.Source.OutcomesEntry
 }
 var file_truechimer_v1_node_proto_depIdxs = []int32{
-	4,  // 0: truechimer.v1.StatusResponse.node:type_name -> truechimer.v1.Node
-	5,  // 1: truechimer.v1.StatusResponse.clock:type_name -> truechimer.v1.Clock
-	6,  // 2: truechimer.v1.StatusResponse.hlc:type_name -> truechimer.v1.Hlc
-	7,  // 3: truechimer.v1.StatusResponse.ntp:type_name -> truechimer.v1.Ntp
-	8,  // 4: truechimer.v1.StatusResponse.alarms:type_name -> truechimer.v1.Alarm
-	0,  // 5: truechimer.v1.Clock.state:type_name -> truechimer.v1.ClockState
-	16, // 6: truechimer.v1.Ntp.verdicts:type_name -> truechimer.v1.Ntp.VerdictsEntry
-	1,  // 7: truechimer.v1.ClientsRequest.order:type_name -> truechimer.v1.ClientsOrder
-	11, // 8: truechimer.v1.ClientsResponse.clients:type_name -> truechimer.v1.NtpClient
-	2,  // 9: truechimer.v1.NodeService.Status:input_type -> truechimer.v1.StatusRequest
-	9,  // 10: truechimer.v1.NodeService.Clients:input_type -> truechimer.v1.ClientsRequest
-	12, // 11: truechimer.v1.NodeService.AcceptClock:input_type -> truechimer.v1.AcceptClockRequest
-	14, // 12: truechimer.v1.NodeService.Rebase:input_type -> truechimer.v1.RebaseRequest
-	3,  // 13: truechimer.v1.NodeService.Status:output_type -> truechimer.v1.StatusResponse
-	10, // 14: truechimer.v1.NodeService.Clients:output_type -> truechimer.v1.ClientsResponse
-	13, // 15: truechimer.v1.NodeService.AcceptClock:output_type -> truechimer.v1.AcceptClockResponse
-	15, // 16: truechimer.v1.NodeService.Rebase:output_type -> truechimer.v1.RebaseResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	5,  // 0: truechimer.v1.StatusResponse.node:type_name -> truechimer.v1.Node
+	6,  // 1: truechimer.v1.StatusResponse.clock:type_name -> truechimer.v1.Clock
+	7,  // 2: truechimer.v1.StatusResponse.hlc:type_name -> truechimer.v1.Hlc
+	8,  // 3: truechimer.v1.StatusResponse.ntp:type_name -> truechimer.v1.Ntp
+	9,  // 4: truechimer.v1.StatusResponse.alarms:type_name -> truechimer.v1.Alarm
+	4,  // 5: truechimer.v1.StatusResponse.sources:type_name -> truechimer.v1.SourceSummary
+	0,  // 6: truechimer.v1.Clock.state:type_name -> truechimer.v1.ClockState
+	0,  // 7: truechimer.v1.Clock.system_state:type_name -> truechimer.v1.ClockState
+	22, // 8: truechimer.v1.Ntp.verdicts:type_name -> truechimer.v1.Ntp.VerdictsEntry
+	12, // 9: truechimer.v1.SourcesResponse.sources:type_name -> truechimer.v1.Source
+	23, // 10: truechimer.v1.Source.outcomes:type_name -> truechimer.v1.Source.OutcomesEntry
+	1,  // 11: truechimer.v1.ClientsRequest.order:type_name -> truechimer.v1.ClientsOrder
+	15, // 12: truechimer.v1.ClientsResponse.clients:type_name -> truechimer.v1.NtpClient
+	2,  // 13: truechimer.v1.NodeService.Status:input_type -> truechimer.v1.StatusRequest
+	10, // 14: truechimer.v1.NodeService.Sources:input_type -> truechimer.v1.SourcesRequest
+	13, // 15: truechimer.v1.NodeService.Clients:input_type -> truechimer.v1.ClientsRequest
+	16, // 16: truechimer.v1.NodeService.AcceptClock:input_type -> truechimer.v1.AcceptClockRequest
+	18, // 17: truechimer.v1.NodeService.MakeStep:input_type -> truechimer.v1.MakeStepRequest
+	20, // 18: truechimer.v1.NodeService.Rebase:input_type -> truechimer.v1.RebaseRequest
+	3,  // 19: truechimer.v1.NodeService.Status:output_type -> truechimer.v1.StatusResponse
+	11, // 20: truechimer.v1.NodeService.Sources:output_type -> truechimer.v1.SourcesResponse
+	14, // 21: truechimer.v1.NodeService.Clients:output_type -> truechimer.v1.ClientsResponse
+	17, // 22: truechimer.v1.NodeService.AcceptClock:output_type -> truechimer.v1.AcceptClockResponse
+	19, // 23: truechimer.v1.NodeService.MakeStep:output_type -> truechimer.v1.MakeStepResponse
+	21, // 24: truechimer.v1.NodeService.Rebase:output_type -> truechimer.v1.RebaseResponse
+	19, // [19:25] is the sub-list for method output_type
+	13, // [13:19] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_truechimer_v1_node_proto_init() }
@@ -1432,15 +2294,17 @@ func file_truechimer_v1_node_proto_init() {
 	if File_truechimer_v1_node_proto != nil {
 		return
 	}
-	file_truechimer_v1_node_proto_msgTypes[7].OneofWrappers = []any{}
-	file_truechimer_v1_node_proto_msgTypes[9].OneofWrappers = []any{}
+	file_truechimer_v1_node_proto_msgTypes[4].OneofWrappers = []any{}
+	file_truechimer_v1_node_proto_msgTypes[10].OneofWrappers = []any{}
+	file_truechimer_v1_node_proto_msgTypes[11].OneofWrappers = []any{}
+	file_truechimer_v1_node_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_truechimer_v1_node_proto_rawDesc), len(file_truechimer_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,10 +35,14 @@ const (
 const (
 	// NodeServiceStatusProcedure is the fully-qualified name of the NodeService's Status RPC.
 	NodeServiceStatusProcedure = "/truechimer.v1.NodeService/Status"
+	// NodeServiceSourcesProcedure is the fully-qualified name of the NodeService's Sources RPC.
+	NodeServiceSourcesProcedure = "/truechimer.v1.NodeService/Sources"
 	// NodeServiceClientsProcedure is the fully-qualified name of the NodeService's Clients RPC.
 	NodeServiceClientsProcedure = "/truechimer.v1.NodeService/Clients"
 	// NodeServiceAcceptClockProcedure is the fully-qualified name of the NodeService's AcceptClock RPC.
 	NodeServiceAcceptClockProcedure = "/truechimer.v1.NodeService/AcceptClock"
+	// NodeServiceMakeStepProcedure is the fully-qualified name of the NodeService's MakeStep RPC.
+	NodeServiceMakeStepProcedure = "/truechimer.v1.NodeService/MakeStep"
 	// NodeServiceRebaseProcedure is the fully-qualified name of the NodeService's Rebase RPC.
 	NodeServiceRebaseProcedure = "/truechimer.v1.NodeService/Rebase"
 )
@@ -47,10 +51,15 @@ const (
 type NodeServiceClient interface {
 	// Status tells what this node believes of its clock, and what it serves.
 	Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error)
+	// Sources tells what this node believes of each server that it asks for the time, and why
+	// it follows it or not.
+	Sources(context.Context, *connect.Request[rpc.SourcesRequest]) (*connect.Response[rpc.SourcesResponse], error)
 	// Clients tells who asked this node for the time over NTP, of those that it remembers.
 	Clients(context.Context, *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error)
 	// AcceptClock takes the clock jump that is being held as the truth.
 	AcceptClock(context.Context, *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error)
+	// MakeStep corrects the clock at once, by a step to what the sources say.
+	MakeStep(context.Context, *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error)
 	// Rebase brings back a hybrid clock that ran ahead, in a new epoch. Timestamps of the
 	// new epoch may be smaller than those of the old one.
 	Rebase(context.Context, *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error)
@@ -73,6 +82,12 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("Status")),
 			connect.WithClientOptions(opts...),
 		),
+		sources: connect.NewClient[rpc.SourcesRequest, rpc.SourcesResponse](
+			httpClient,
+			baseURL+NodeServiceSourcesProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Sources")),
+			connect.WithClientOptions(opts...),
+		),
 		clients: connect.NewClient[rpc.ClientsRequest, rpc.ClientsResponse](
 			httpClient,
 			baseURL+NodeServiceClientsProcedure,
@@ -83,6 +98,12 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			httpClient,
 			baseURL+NodeServiceAcceptClockProcedure,
 			connect.WithSchema(nodeServiceMethods.ByName("AcceptClock")),
+			connect.WithClientOptions(opts...),
+		),
+		makeStep: connect.NewClient[rpc.MakeStepRequest, rpc.MakeStepResponse](
+			httpClient,
+			baseURL+NodeServiceMakeStepProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("MakeStep")),
 			connect.WithClientOptions(opts...),
 		),
 		rebase: connect.NewClient[rpc.RebaseRequest, rpc.RebaseResponse](
@@ -97,14 +118,21 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 // nodeServiceClient implements NodeServiceClient.
 type nodeServiceClient struct {
 	status      *connect.Client[rpc.StatusRequest, rpc.StatusResponse]
+	sources     *connect.Client[rpc.SourcesRequest, rpc.SourcesResponse]
 	clients     *connect.Client[rpc.ClientsRequest, rpc.ClientsResponse]
 	acceptClock *connect.Client[rpc.AcceptClockRequest, rpc.AcceptClockResponse]
+	makeStep    *connect.Client[rpc.MakeStepRequest, rpc.MakeStepResponse]
 	rebase      *connect.Client[rpc.RebaseRequest, rpc.RebaseResponse]
 }
 
 // Status calls truechimer.v1.NodeService.Status.
 func (c *nodeServiceClient) Status(ctx context.Context, req *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error) {
 	return c.status.CallUnary(ctx, req)
+}
+
+// Sources calls truechimer.v1.NodeService.Sources.
+func (c *nodeServiceClient) Sources(ctx context.Context, req *connect.Request[rpc.SourcesRequest]) (*connect.Response[rpc.SourcesResponse], error) {
+	return c.sources.CallUnary(ctx, req)
 }
 
 // Clients calls truechimer.v1.NodeService.Clients.
@@ -117,6 +145,11 @@ func (c *nodeServiceClient) AcceptClock(ctx context.Context, req *connect.Reques
 	return c.acceptClock.CallUnary(ctx, req)
 }
 
+// MakeStep calls truechimer.v1.NodeService.MakeStep.
+func (c *nodeServiceClient) MakeStep(ctx context.Context, req *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error) {
+	return c.makeStep.CallUnary(ctx, req)
+}
+
 // Rebase calls truechimer.v1.NodeService.Rebase.
 func (c *nodeServiceClient) Rebase(ctx context.Context, req *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error) {
 	return c.rebase.CallUnary(ctx, req)
@@ -126,10 +159,15 @@ func (c *nodeServiceClient) Rebase(ctx context.Context, req *connect.Request[rpc
 type NodeServiceHandler interface {
 	// Status tells what this node believes of its clock, and what it serves.
 	Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error)
+	// Sources tells what this node believes of each server that it asks for the time, and why
+	// it follows it or not.
+	Sources(context.Context, *connect.Request[rpc.SourcesRequest]) (*connect.Response[rpc.SourcesResponse], error)
 	// Clients tells who asked this node for the time over NTP, of those that it remembers.
 	Clients(context.Context, *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error)
 	// AcceptClock takes the clock jump that is being held as the truth.
 	AcceptClock(context.Context, *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error)
+	// MakeStep corrects the clock at once, by a step to what the sources say.
+	MakeStep(context.Context, *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error)
 	// Rebase brings back a hybrid clock that ran ahead, in a new epoch. Timestamps of the
 	// new epoch may be smaller than those of the old one.
 	Rebase(context.Context, *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error)
@@ -148,6 +186,12 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("Status")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceSourcesHandler := connect.NewUnaryHandler(
+		NodeServiceSourcesProcedure,
+		svc.Sources,
+		connect.WithSchema(nodeServiceMethods.ByName("Sources")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeServiceClientsHandler := connect.NewUnaryHandler(
 		NodeServiceClientsProcedure,
 		svc.Clients,
@@ -160,6 +204,12 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("AcceptClock")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceMakeStepHandler := connect.NewUnaryHandler(
+		NodeServiceMakeStepProcedure,
+		svc.MakeStep,
+		connect.WithSchema(nodeServiceMethods.ByName("MakeStep")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeServiceRebaseHandler := connect.NewUnaryHandler(
 		NodeServiceRebaseProcedure,
 		svc.Rebase,
@@ -170,10 +220,14 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		switch r.URL.Path {
 		case NodeServiceStatusProcedure:
 			nodeServiceStatusHandler.ServeHTTP(w, r)
+		case NodeServiceSourcesProcedure:
+			nodeServiceSourcesHandler.ServeHTTP(w, r)
 		case NodeServiceClientsProcedure:
 			nodeServiceClientsHandler.ServeHTTP(w, r)
 		case NodeServiceAcceptClockProcedure:
 			nodeServiceAcceptClockHandler.ServeHTTP(w, r)
+		case NodeServiceMakeStepProcedure:
+			nodeServiceMakeStepHandler.ServeHTTP(w, r)
 		case NodeServiceRebaseProcedure:
 			nodeServiceRebaseHandler.ServeHTTP(w, r)
 		default:
@@ -189,12 +243,20 @@ func (UnimplementedNodeServiceHandler) Status(context.Context, *connect.Request[
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.NodeService.Status is not implemented"))
 }
 
+func (UnimplementedNodeServiceHandler) Sources(context.Context, *connect.Request[rpc.SourcesRequest]) (*connect.Response[rpc.SourcesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.NodeService.Sources is not implemented"))
+}
+
 func (UnimplementedNodeServiceHandler) Clients(context.Context, *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.NodeService.Clients is not implemented"))
 }
 
 func (UnimplementedNodeServiceHandler) AcceptClock(context.Context, *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.NodeService.AcceptClock is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) MakeStep(context.Context, *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.NodeService.MakeStep is not implemented"))
 }
 
 func (UnimplementedNodeServiceHandler) Rebase(context.Context, *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error) {
