@@ -43,8 +43,9 @@ import (
 )
 
 const (
-	// BurstDefault is how many requests a burst has, BurstMax how many it can have.
-	BurstDefault = 4
+	// BurstDefault is how many requests a burst has, BurstMax how many it can have. Eight
+	// are what RFC 5905 has, and enough for the discipline to know the rate of the clock.
+	BurstDefault = 8
 	BurstMax     = 8
 
 	// The range of poll, log2 seconds. RFC 5905 ends at 17 too; below 4 it
@@ -284,8 +285,14 @@ func (a *Association) SetPoll(want time.Duration) {
 func (a *Association) Poll() int8 { return max(a.poll, a.floor) }
 
 // Reach returns the shift register of the last eight requests: a bit is set where a
-// good reply came, the latest in the lowest.
-func (a *Association) Reach() uint8 { return a.reach }
+// good reply came, the latest in the lowest. A server that is not asked any more is out of
+// reach.
+func (a *Association) Reach() uint8 {
+	if a.stopped {
+		return 0
+	}
+	return a.reach
+}
 
 // Waiting reports whether a reply is awaited.
 func (a *Association) Waiting() bool { return a.waiting }

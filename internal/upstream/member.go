@@ -10,15 +10,16 @@ import (
 	"time"
 
 	"github.com/truechimer/truechimer/internal/discipline"
+	"github.com/truechimer/truechimer/internal/leap"
 	"github.com/truechimer/truechimer/internal/netio"
 	"github.com/truechimer/truechimer/internal/ntp"
 )
 
 const (
 	// A server that was heard is silent for good after as many polls without a good reply as
-	// reach remembers; one that never was, after a burst's.
+	// reach remembers; one that never was, after half a burst.
 	silentMax  = 8
-	unheardMax = BurstDefault
+	unheardMax = 4
 
 	// datagramsMax bounds what is read in answer to one request.
 	datagramsMax = 16
@@ -88,8 +89,11 @@ func (p *Poller) openMember(s *source, addr netip.AddrPort, now time.Duration) *
 		burst = BurstDefault
 	}
 	p.owners[addr] = s
+	host, _, _ := ParseHost(s.Host)
+	_, smears := leap.Smears(host)
 	id := p.opts.Sink.Open(discipline.SourceOptions{
-		Name: s.Name, RefID: ntp.RefIDOf(addr.Addr()).Bytes(), ProviderError: s.ProviderError,
+		Smears: smears,
+		Name:   s.Name, RefID: ntp.RefIDOf(addr.Addr()).Bytes(), ProviderError: s.ProviderError,
 		Prefer: s.Prefer, Trust: s.Trust, Require: s.Require, NoSelect: s.NoSelect,
 	})
 	return &member{source: s, addr: addr, id: id, association: NewAssociation(AssociationOptions{
