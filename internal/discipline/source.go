@@ -58,8 +58,8 @@ type source struct {
 	lost         bool          // a poll was lost since the latest sample
 }
 
-// add takes a sample, and returns the poll interval that would serve the filter best. prior
-// is the rate that is known of the local timeline from others, and its deviation.
+// add takes a sample, and returns the poll interval that would serve the filter best. rate
+// is what is known of the local timeline from others, with its deviation.
 func (s *source) add(sample Sample, rate, deviation float64) time.Duration {
 	if s.samples > 0 && sample.Local <= s.last.Local {
 		return s.poll // older than what is known
@@ -96,8 +96,9 @@ func (s *source) add(sample Sample, rate, deviation float64) time.Duration {
 	return s.wanted(s.noise.of(s.least+s.median, s.median, s.median))
 }
 
-// begin starts the filter at a sample.
+// begin starts the filter at a sample, and forgets those before.
 func (s *source) begin(sample *Sample, variance, rate, deviation float64) {
+	s.kept = append(s.kept[:0], *sample)
 	s.filter.start(sample, variance, rate, deviation)
 	s.samples, s.rate, s.deviation = 1, rate, deviation
 	s.judge()
