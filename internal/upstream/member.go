@@ -170,6 +170,9 @@ func (p *Poller) inquire(ctx context.Context, server netip.AddrPort, request []b
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	local, unix := p.opts.Timeline()
 	read, err := conn.Send(request)
+	if age := read - unix; age < 0 || age > int64(stampAgeMax) {
+		read = unix // the wall clock was set in between
+	}
 	sent := stampAt(local, unix, read, false)
 	if err != nil {
 		tell(arrival{sent: sent, failed: Unsent, err: err})
