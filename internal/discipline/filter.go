@@ -31,10 +31,10 @@ package discipline
 //
 // What it was compared with, on 24 h of 37 ppm with a sinusoid of 1 ppm over the day,
 // 10 ± 0.5 ms each way and 2 % loss, rms error of the estimate, median of 20 seeds: at polls of
-// 16 s and more this bank 53 µs, one filter of a fixed wander 72 µs with 1e-9, and 3.6 ms with
-// 1e-10, which loses the sinusoid; at polls of 64 s 82 and 105 µs, where chrony's regression has
+// 16 s and more this bank 52 µs, one filter of a fixed wander 72 µs with 1e-9, and 3.6 ms with
+// 1e-10, which loses the sinusoid; at polls of 64 s 81 and 105 µs, where chrony's regression has
 // 120 to 150 µs. Where the rate walks by 1e-8 it is 61 against 486 µs. Where the jitter is
-// normal, 83 µs against 92 without learning the noise, where it is exponential 57 against 63.
+// normal, 85 µs against 92 without learning the noise, where it is exponential 57 against 63.
 //
 // Further reading: Bar-Shalom, Li, Kirubarajan, Estimation with Applications to Tracking and
 // Navigation, 11.6; RFC 5905, section 10, for the delay as a measure of the error.

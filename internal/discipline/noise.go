@@ -37,14 +37,17 @@ type noise struct {
 // of returns the variance of a sample with that delay and excess over the least, in a network
 // where half of the samples have less than the median excess. All in seconds.
 func (n *noise) of(delay, excess, median float64) float64 {
-	if n.samples >= noiseSamples {
-		variance := math.Max(n.a, noiseFloor*noiseFloor) + math.Max(n.b, excessShareMin)*excess*excess
-		share := spreadShareMin + spreadShareFew/float64(n.samples)
-		return variance + math.Max(0, share*n.spread*n.spread-n.a-n.b*median*median)
-	}
-	// A guess: jitter in proportion to the way, and uniform both ways.
+	// A guess: jitter in proportion to the way, and uniform both ways. It fades as samples
+	// come: a few that agree by chance must not be trusted to the microsecond.
 	guess := 5*noiseFloor + math.Max(delay, delay-excess+median)/50
-	return guess*guess + (median*median+excess*excess)/12
+	guess = guess*guess + (median*median+excess*excess)/12
+	if n.samples < noiseSamples {
+		return guess
+	}
+	variance := math.Max(n.a, noiseFloor*noiseFloor) + math.Max(n.b, excessShareMin)*excess*excess
+	share := spreadShareMin + spreadShareFew/float64(n.samples)
+	variance += math.Max(0, share*n.spread*n.spread-n.a-n.b*median*median)
+	return math.Max(variance, guess*noiseSamples/float64(n.samples))
 }
 
 // learn takes the innovation of a sample, which the filter expected with the variance

@@ -17,7 +17,7 @@ func TestNoiseLearns(t *testing.T) {
 	}{
 		// Who has waited as long as can be has waited on both ways, and is right: b is 0, and a
 		// is half²/24.
-		{"uniform both ways", func(r *rand.Rand) (float64, float64, float64) { return half * r.Float64(), half * r.Float64(), 0 }, [2]float64{0.9e-8, 1.2e-8}, [2]float64{0, 0.005}},
+		{"uniform both ways", func(r *rand.Rand) (float64, float64, float64) { return half * r.Float64(), half * r.Float64(), 0 }, [2]float64{0.85e-8, 1.35e-8}, [2]float64{0, 0.005}},
 		// What has waited for e in all is wrong by anything within ± e/2: b is 1/12.
 		{"queues on one way", func(r *rand.Rand) (float64, float64, float64) { return half * r.ExpFloat64(), 0, 0 }, [2]float64{0, 1e-12}, [2]float64{0.2499, 0.2501}},
 		{"exponential both ways", func(r *rand.Rand) (float64, float64, float64) {
@@ -68,7 +68,8 @@ func TestNoiseExpected(t *testing.T) {
 // TestNoiseFloors: the variance of a sample is never below what stamps, waiting and the spread
 // of the delays call for.
 func TestNoiseFloors(t *testing.T) {
-	n := noise{samples: 1000, a: 0, b: 0}
+	const many = 1 << 60 // of the guess nothing is left
+	n := noise{samples: many}
 	if got := n.of(1, 0, 0); got != noiseFloor*noiseFloor {
 		t.Errorf("without waiting %v", got)
 	}
@@ -76,20 +77,25 @@ func TestNoiseFloors(t *testing.T) {
 		t.Errorf("with waiting %v, want %v", got, want)
 	}
 	n.spread = 1e-3
-	if got, want := n.of(1, 0, 0), 0.508e-6+noiseFloor*noiseFloor; math.Abs(got-want) > 1e-12 {
+	if got, want := n.of(1, 0, 0), 0.5e-6+noiseFloor*noiseFloor; math.Abs(got-want) > 1e-12 {
 		t.Errorf("with a spread %v, want %v", got, want)
 	}
-	n.samples = 8
-	if got, want := n.of(1, 0, 0), 1.5e-6+noiseFloor*noiseFloor; math.Abs(got-want) > 1e-12 {
+	n.samples = 32
+	if got, want := n.of(0, 0, 0), 0.75e-6+noiseFloor*noiseFloor; math.Abs(got-want) > 1e-12 {
 		t.Errorf("with a spread and few samples %v, want %v", got, want)
 	}
-	n.samples, n.a = 1000, 1e-6
+	n.samples, n.a = many, 1e-6
 	if got := n.of(1, 0, 0); got != 1e-6 {
 		t.Errorf("what is learnt is enough, and yet %v", got)
 	}
 	n.a, n.b = 0, 1
 	if got := n.of(1, 0, 1e-3); got != noiseFloor*noiseFloor {
 		t.Errorf("what is learnt of waiting is enough, and yet %v", got)
+	}
+	// The guess fades: it is an eighth of itself after as many times the samples.
+	n = noise{samples: 8 * noiseSamples}
+	if got, want := n.of(20e-3, 0, 0), 405e-6*405e-6/8; math.Abs(got-want) > 1e-12 {
+		t.Errorf("a guess that has faded %v, want %v", got, want)
 	}
 	// As long as it is a guess, it is in proportion to the way, and never by the luck of one.
 	n = noise{}

@@ -54,14 +54,6 @@ type Discipline struct {
 	said     following
 }
 
-// following is what the sentence for the operator depends on while all is well: it is the
-// same for hours, and asked for every second.
-type following struct {
-	peer            SourceID
-	agreeing, count int
-	reason          string
-}
-
 // New returns a Discipline without sources.
 func New(o Options) *Discipline {
 	o.MinSources = max(1, o.MinSources)
@@ -137,8 +129,10 @@ type candidate struct {
 	elder   bool // trusted, and in agreement with the others that are
 }
 
+// interval is where the truth has to be if the source is right: within its distance, and
+// within what its operator states of it besides.
 func (c *candidate) interval() Interval {
-	distance := c.distance.Seconds()
+	distance := c.distance.Seconds() + c.options.ProviderError.Seconds()
 	return Interval{c.offset - distance, c.offset + distance}
 }
 
@@ -151,7 +145,7 @@ func (d *Discipline) Select(now time.Duration) Selection {
 		s.Reason = d.nobody()
 		return s
 	}
-	if d.updates == 0 && d.settling(now) {
+	if d.updates == 0 && d.settling(now, len(candidates)) {
 		s.Reason = "the sources are still being heard for the first time"
 		return s
 	}
@@ -174,19 +168,6 @@ func (d *Discipline) Select(now time.Duration) Selection {
 		c.verdict.Offset = c.offset - seconds(s.Estimate.Remote-reference)
 	}
 	return s
-}
-
-// follows says whom the estimate follows.
-func (d *Discipline) follows(peer *candidate, agreeing int) string {
-	now := following{peer.id, agreeing, len(d.sources), d.said.reason}
-	if now != d.said {
-		now.reason = fmt.Sprintf("following %s, in agreement with %d of %d sources", peer.options.Name, agreeing, len(d.sources))
-		if len(d.sources) == 1 {
-			now.reason = fmt.Sprintf("following %s, the only source", peer.options.Name)
-		}
-		d.said = now
-	}
-	return now.reason
 }
 
 // candidates begins a verdict for each source, and returns those that may take part.
@@ -255,39 +236,24 @@ func (c *candidate) tell() {
 	v.Distance, v.Delay = c.distance, c.witness.Delay
 }
 
-// settling reports whether a source that answers has yet to be heard often enough, soon after
-// it was opened. Before the first estimate it is waited for: whoever is heard first would be
-// followed else, and may be the one that lies.
-func (d *Discipline) settling(now time.Duration) bool {
-	return slices.ContainsFunc(d.sources, func(s *source) bool {
-		return s.reach != 0 && !s.options.NoSelect && s.samples < samplesMin && now-s.since < settleTime
-	})
-}
-
-// nobody says why there is no candidate.
-func (d *Discipline) nobody() string {
-	count := func(status Status) (n int) {
-		for i := range d.verdicts {
-			if d.verdicts[i].Status == status {
-				n++
-			}
+// settling reports whether sources that answer have yet to be heard often enough to have a
+// say: soon after they were opened, or, where they are as many as the candidates, because
+// they began anew. Before the first estimate they are waited for: whoever is heard first would
+// be followed else, and may be the one that lies.
+func (d *Discipline) settling(now time.Duration, candidates int) bool {
+	again := 0
+	for _, s := range d.sources {
+		if s.reach == 0 || s.options.NoSelect || s.samples >= samplesMin {
+			continue
 		}
-		return n
+		if now-s.since < settleTime {
+			return true
+		}
+		if s.wild > 0 {
+			again++
+		}
 	}
-	switch n := len(d.verdicts); {
-	case n == 0:
-		return "there is no source"
-	case count(Unreachable) == n:
-		return "no source can be reached"
-	case count(Waiting)+count(Unreachable) == n:
-		return "the sources have not been heard often enough yet"
-	case count(Alone) > 0:
-		return "the sources that can be reached follow nothing but their own clocks, which says nothing of UTC; one with trust = true is followed all the same"
-	case count(Distant) > 0:
-		return "no source that can be reached is near enough: the largest error that each can have is above the limit (clock.error_limit)"
-	default:
-		return "no source can be selected"
-	}
+	return again >= candidates
 }
 
 // agree returns the candidates that a majority is made of, or why there is none.

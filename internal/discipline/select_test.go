@@ -121,6 +121,8 @@ func TestStatus(t *testing.T) {
 		{"two that disagree", 0, []says{a, b.at(20*ms, ms)}, []Status{NoMajority, NoMajority}, "no majority of 2 sources agrees on a time"},
 		{"two against two", 0, []says{a, b, c.at(20*ms, ms), fourth.at(20*ms, ms)}, []Status{NoMajority, NoMajority, NoMajority, NoMajority}, "no majority of 4"},
 		{"trust against two", 0, []says{a.opt(trust), b.at(20*ms, ms), c.at(20*ms, ms)}, []Status{Selected, Distrusted, Distrusted}, ""},
+		{"trust against two behind it", 0, []says{a.opt(trust), b.at(-20*ms, ms), c.at(-20*ms, ms)}, []Status{Selected, Distrusted, Distrusted}, ""},
+		{"trust, and one behind it", 0, []says{a.opt(trust), b, c.at(-20*ms, ms)}, []Status{Selected, Combined, Distrusted}, ""},
 		{"two trusted against three", 0, []says{a.opt(trust), b.opt(trust), c.at(20*ms, ms), fourth.at(20*ms, ms), fifth.at(20*ms, ms)}, []Status{Selected, Combined, Distrusted, Distrusted, Distrusted}, ""},
 		{"trusted that disagree", 0, []says{a.opt(trust), b.at(20*ms, ms).opt(trust), c}, []Status{NoMajority, NoMajority, NoMajority}, "the sources that the configuration trusts do not agree with each other"},
 		{"a trusted liar among three", 0, []says{a.opt(trust), b.opt(trust), c.at(20*ms, ms).opt(trust)}, []Status{Selected, Combined, Distrusted}, ""},

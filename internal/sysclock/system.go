@@ -101,6 +101,10 @@ func (h *Host) Glance() (mono time.Duration, unix int64) {
 // wins, which makes the pair right to the time of one clock read.
 const readTries = 5
 
+// readGood is how close together a pair has to be for no other to be tried: half of that is
+// less than what any network can tell.
+const readGood = 1500 * time.Nanosecond
+
 // tightest reads a clock before and after another one, several times, and returns the
 // pair that is closest together.
 func tightest(outer func() time.Duration, inner func() int64) (at time.Duration, read int64) {
@@ -110,6 +114,9 @@ func tightest(outer func() time.Duration, inner func() int64) (at time.Duration,
 		middle := inner()
 		if width := outer() - before; width < narrowest {
 			narrowest, at, read = width, before+width/2, middle
+		}
+		if narrowest <= readGood {
+			break
 		}
 	}
 	return at, read
