@@ -143,16 +143,22 @@ func only(pattern string) (string, error) {
 }
 
 func (q qemu) run(ctx context.Context, p plan) ([]byte, error) {
+	root, err := q.root(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return q.boot(ctx, root, planVariable+"=/plan.json")
+}
+
+// boot runs a guest whose first process is /init of root, and returns what it wrote. The
+// words are its environment and, after "--", its arguments.
+func (q qemu) boot(ctx context.Context, root *initramfs, words string) ([]byte, error) {
 	scratch, err := os.MkdirTemp("", "rig-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(scratch)
 	image := filepath.Join(scratch, "initramfs")
-	root, err := q.root(ctx, p)
-	if err != nil {
-		return nil, err
-	}
 	err = os.WriteFile(image, root.archive(), 0o644)
 	if err != nil {
 		return nil, err
@@ -160,7 +166,7 @@ func (q qemu) run(ctx context.Context, p plan) ([]byte, error) {
 	args := []string{"-accel", "tcg", "-icount", "shift=auto,sleep=off", "-cpu", "qemu64,-rdrand,-rdseed",
 		"-rtc", "base=2026-11-22T06:00:00,clock=vm", "-m", "512", "-smp", "1", "-nodefaults", "-no-user-config",
 		"-no-reboot", "-display", "none", "-nic", "none", "-serial", "stdio", "-kernel", q.kernel, "-initrd", image,
-		"-append", "console=ttyS0 quiet panic=-1 " + planVariable + "=/plan.json"}
+		"-append", "console=ttyS0 quiet panic=-1 " + words}
 	for _, dir := range q.data {
 		args = append(args, "-L", dir)
 	}
