@@ -225,7 +225,12 @@ func TestStatusSays(t *testing.T) {
 			c := s.Clock
 			c.Intervals, c.ResidualOffsetNs, c.RootDelayNs, c.RootDispersionNs, c.ProviderErrorNs, c.ErrorBoundNs, c.GrowthPpm = true, -5e3, 3e6+1, 2e6, 1e6, 4505001, 1.5
 		}, "       within 4.505001ms of UTC = 5µs residual offset + 1.500001ms half the root delay + 2ms root dispersion + 1ms provider error, growing by 1.5 ppm\n"},
-		"frequency":         {func(s *rpc.StatusResponse) { s.Clock.FrequencyPpm, s.Clock.SkewPpm, s.Clock.SlewPpm = 12.5, 0.25, -500 }, ", frequency +12.500 ppm ± 0.250, slewing by -500 ppm, 0 steps seen\n"},
+		"frequency": {func(s *rpc.StatusResponse) {
+			s.Clock.FrequencyPpm, s.Clock.SkewPpm, s.Clock.SlewPpm = -487.5, 0.25, -500
+		}, ", frequency +12.500 ppm ± 0.250, slewing by -500 ppm, 0 steps seen\n"},
+		"frequency not told": {func(s *rpc.StatusResponse) {
+			s.Clock.Mode, s.Clock.State, s.Clock.SkewPpm, s.Clock.SlewPpm, s.Clock.Steps = "steer", rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED, 0.25, 500, 1
+		}, " s, slewing by +500 ppm, 1 step seen\n"},
 		"skew not measured": {func(s *rpc.StatusResponse) { s.Clock.SkewPpm = -1 }, ", frequency +0.000 ppm, 0 steps seen\n"},
 		"drift file": {func(s *rpc.StatusResponse) {
 			s.Clock.DriftPpm, s.Clock.DriftSkewPpm, s.Clock.DriftSavedUnixNs = -37, 0.1, s.Clock.UtcUnixNs
@@ -243,13 +248,16 @@ func TestStatusSays(t *testing.T) {
 			s.Clock.State, s.Clock.HoldoverLeftNs = rpc.ClockState_CLOCK_STATE_HOLDOVER, math.MaxInt64
 		}, "\n       the error bound does not reach its limit\n"},
 		"holdover over": {func(s *rpc.StatusResponse) { s.Clock.State = rpc.ClockState_CLOCK_STATE_HOLDOVER }, "\n       the error bound is above its limit\n"},
-		"rival":         {func(s *rpc.StatusResponse) { s.Clock.Rival = "ntpd runs" }, "       somebody else seems to steer this clock: ntpd runs\n"},
+		"rival":         {func(s *rpc.StatusResponse) { s.Clock.Rival = "another program steers it" }, "       another program steers it\n"},
 		"virtual": {func(s *rpc.StatusResponse) {
 			s.Clock.Mode, s.Clock.SystemState, s.Clock.SystemOffsetNs, s.Clock.SystemErrorBoundNs = "virtual", rpc.ClockState_CLOCK_STATE_SYNCHRONISED, 27e6, 31e6
 		}, "       the system clock is left alone: synchronised, +27ms to correct, within 31ms of UTC\n"},
 		"virtual, unknown": {func(s *rpc.StatusResponse) {
-			s.Clock.Mode, s.Clock.SystemState, s.Clock.SystemErrorBoundNs = "virtual", rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED, math.MaxInt64
-		}, "       the system clock is left alone: unsynchronised, 0s to correct, no error bound can be claimed of it\n"},
+			s.Clock.Mode, s.Clock.SystemState, s.Clock.SystemErrorBoundNs, s.Clock.SystemReason = "virtual", rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED, math.MaxInt64, s.Clock.Reason
+		}, "       the system clock is left alone, and no error bound can be claimed of it\n"},
+		"virtual, far off": {func(s *rpc.StatusResponse) {
+			s.Clock.Mode, s.Clock.SystemErrorBoundNs, s.Clock.SystemReason = "virtual", math.MaxInt64, "the system clock is off by 3s"
+		}, "       the system clock is left alone, and no error bound can be claimed of it: the system clock is off by 3s\n"},
 		"sources": {func(s *rpc.StatusResponse) {
 			s.Clock.Mode, s.Sources = "steer", &rpc.SourceSummary{Known: 5, Reachable: 5, Agree: 3, Following: "ntp1", FollowingAddress: "192.0.2.1:123", FollowingStratum: 2}
 		}, "sources  3 of 5 agree, following ntp1 (192.0.2.1), stratum 2\n"},

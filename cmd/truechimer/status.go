@@ -117,28 +117,55 @@ func writeClock(row add, c *rpc.Clock) {
 	if c.State == rpc.ClockState_CLOCK_STATE_HOLDOVER {
 		row("", "%s", holdoverWords(c))
 	}
-	frequency := fmt.Sprintf("frequency %+.3f ppm", c.FrequencyPpm)
-	if c.SkewPpm > 0 {
-		frequency += fmt.Sprintf(" ± %.3f", c.SkewPpm)
-	}
-	if c.SlewPpm != 0 {
-		frequency += fmt.Sprintf(", slewing by %+.3g ppm", c.SlewPpm)
-	}
-	row("", "stratum %d, refid %s, leap %s, precision 2^%d s, %s, %d steps seen",
-		c.Stratum, c.Refid, leapWords[min(int(c.Leap), len(leapWords)-1)], c.PrecisionLog2, frequency, c.Steps)
+	row("", "stratum %d, refid %s, leap %s, precision 2^%d s, %s%s seen",
+		c.Stratum, c.Refid, leapWords[min(int(c.Leap), len(leapWords)-1)], c.PrecisionLog2, rateWords(c), counted(c.Steps, "step"))
 	if c.DriftSavedUnixNs != 0 {
 		row("", "drift file: %+.3f ± %.3f ppm, written %s", c.DriftPpm, c.DriftSkewPpm, time.Unix(0, c.DriftSavedUnixNs).UTC().Format(time.RFC3339))
 	}
 	if c.Rival != "" {
-		row("", "somebody else seems to steer this clock: %s", c.Rival)
+		row("", "%s", c.Rival)
 	}
 	if c.Mode == "virtual" {
-		bound := "no error bound can be claimed of it"
-		if c.SystemErrorBoundNs != math.MaxInt64 {
-			bound = fmt.Sprintf("within %v of UTC", ns(c.SystemErrorBoundNs))
-		}
-		row("", "the system clock is left alone: %s, %v to correct, %s", stateWords[c.SystemState], signed(ns(c.SystemOffsetNs)), bound)
+		writeSystem(row, c)
 	}
+}
+
+// rateWords says how fast the clock runs, and how fast it is slewed on top of that. What it
+// runs at while nothing can be claimed is not told, and neither is said then.
+func rateWords(c *rpc.Clock) string {
+	slewing := ""
+	if c.SlewPpm != 0 {
+		slewing = fmt.Sprintf("slewing by %+.3g ppm, ", c.SlewPpm)
+	}
+	if c.State == rpc.ClockState_CLOCK_STATE_UNSYNCHRONISED && c.Mode != "follow" {
+		return slewing
+	}
+	frequency := fmt.Sprintf("frequency %+.3f ppm", c.FrequencyPpm-c.SlewPpm)
+	if c.SkewPpm > 0 {
+		frequency += fmt.Sprintf(" ± %.3f", c.SkewPpm)
+	}
+	return frequency + ", " + slewing
+}
+
+// writeSystem says what is known of the system clock where another is served.
+func writeSystem(row add, c *rpc.Clock) {
+	if c.SystemErrorBoundNs != math.MaxInt64 {
+		row("", "the system clock is left alone: %s, %v to correct, within %v of UTC", stateWords[c.SystemState], signed(ns(c.SystemOffsetNs)), ns(c.SystemErrorBoundNs))
+		return
+	}
+	why := ""
+	if c.SystemReason != c.Reason { // else it has been said
+		why = ": " + c.SystemReason
+	}
+	row("", "the system clock is left alone, and no error bound can be claimed of it%s", why)
+}
+
+// counted is a number of things that make their plural with an s.
+func counted(n uint64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // boundWords says the error bound, and the parts that it is the sum of.

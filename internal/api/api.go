@@ -95,9 +95,15 @@ type State struct {
 	Holdover   time.Time // since when the clock is in holdover; zero: it is not
 	SkewPPM    float64   // standard deviation of the frequency; negative: not measured
 	SlewPPM    float64   // at which an offset is removed now; positive: the clock is driven forward
-	Rival      string    // why somebody else seems to steer the same clock; empty: nobody does
-	Drift      Drift
-	Leap       LeapSeconds
+	// Behind is what is left to correct of a clock that this node steers, positive when it is
+	// behind, even while it is so much that nothing can be claimed.
+	Behind time.Duration
+	// Left is how long the error bound stays within ErrorLimit if nothing more is heard; 0: by
+	// the growth of the bound, as it is now.
+	Left  time.Duration
+	Rival string // why somebody else seems to steer the same clock; empty: nobody does
+	Drift Drift
+	Leap  LeapSeconds
 	// Sources are in the order of the configuration.
 	Sources []Source
 

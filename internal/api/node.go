@@ -53,6 +53,10 @@ func clockMessage(state *State, timescale string) *rpc.Clock {
 	if state.NoClaim != "" {
 		errorBound = math.MaxInt64
 	}
+	residual := s.ResidualOffset
+	if !s.Claims() {
+		residual = state.Behind // what makestep is told
+	}
 	m := &rpc.Clock{
 		State:            stateMessage(s.State),
 		Reason:           s.Reason,
@@ -65,7 +69,7 @@ func clockMessage(state *State, timescale string) *rpc.Clock {
 		RootDelayNs:      s.RootDelay.Nanoseconds(),
 		RootDispersionNs: s.RootDispersion(state.Mono).Nanoseconds(),
 		GrowthPpm:        s.GrowthPPM,
-		ResidualOffsetNs: s.ResidualOffset.Nanoseconds(),
+		ResidualOffsetNs: residual.Nanoseconds(),
 		ErrorBoundNs:     errorBound.Nanoseconds(),
 		FrequencyPpm:     s.FrequencyPPM,
 		PrecisionLog2:    int32(s.Precision),
@@ -124,6 +128,9 @@ func unixNs(t time.Time) int64 {
 func (s *State) holdoverLeft() time.Duration {
 	if s.NoClaim != "" {
 		return 0
+	}
+	if s.Left > 0 {
+		return s.Left
 	}
 	room := float64(s.ErrorLimit - s.Clock.ErrorBound(s.Mono))
 	switch left := room / (s.Clock.GrowthPPM * 1e-6); {

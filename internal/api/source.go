@@ -66,7 +66,7 @@ func statusWords() []statusWord {
 		discipline.Selected:     {"selected", "it is followed: the best of those that agree"},
 		discipline.Combined:     {"combined", "it agrees, and has a share in the estimate"},
 		discipline.Waiting:      {"waiting", "it has not been heard often enough yet"},
-		discipline.Unreachable:  {"unreachable", "it has not answered its last eight polls"},
+		discipline.Unreachable:  {"unreachable", "none of its last eight polls brought an answer of use"},
 		discipline.Alone:        {"alone", "it follows nothing but its own clock, which says nothing of UTC; trust = true follows it all the same"},
 		discipline.Distant:      {"distant", "the largest error that it can have is above the limit"},
 		discipline.Smearing:     {"smearing", "it smears leap seconds, and others do not"},

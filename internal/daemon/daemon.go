@@ -22,6 +22,8 @@ import (
 const (
 	// stopMax is how long an orderly stop may take before the process ends without it.
 	stopMax = 4500 * time.Millisecond
+	// leaveMax is how long the clock may then take to be left to itself.
+	leaveMax = 200 * time.Millisecond
 	// stalledAfter is how old a snapshot may get before the clock loop counts as stalled.
 	stalledAfter = 10 * time.Second
 	// clientsMax is how many addresses are remembered of those that ask for the time.
@@ -86,10 +88,6 @@ func Open(o Options) (*Daemon, error) {
 
 // open builds the parts. What it has opened when it fails is for release.
 func (d *Daemon) open(o Options) (err error) {
-	d.keeper, err = newTimekeeper(o.System, &o.Config, o.Actuator, o.Logger)
-	if err != nil {
-		return err
-	}
 	// Addresses come before the store: a second process is told so before it would
 	// touch the data of the first.
 	serving := serverOptions(&o.Config.NTP)
@@ -104,6 +102,11 @@ func (d *Daemon) open(o Options) (err error) {
 		return err
 	}
 	d.store, err = store.Open(o.Config.Node.DataDir, store.Options{Node: o.Config.Node.Number, Logger: o.Logger})
+	if err != nil {
+		return err
+	}
+	// The clock comes after what only one process can have: a second one must not touch it.
+	d.keeper, err = newTimekeeper(o.System, &o.Config, o.Actuator, o.Logger)
 	if err != nil {
 		return err
 	}
@@ -152,6 +155,19 @@ func (d *Daemon) leave() error {
 		return nil
 	}
 	return d.keeper.keeping.close()
+}
+
+// leaveAnyway is leave for when other parts hang: a slew that nobody ends would run for ever.
+// Where the clock itself hangs there is nothing to be done.
+func (d *Daemon) leaveAnyway() error {
+	left := make(chan error, 1)
+	go func() { left <- d.leave() }()
+	select {
+	case err := <-left:
+		return err
+	case <-time.After(leaveMax):
+		return errors.New("leave the clock to itself: it hangs; see whether it is being slewed (adjtimex)")
+	}
 }
 
 // Run serves until ctx ends or a part fails, and stops in order: first the API, so that
@@ -205,6 +221,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case err = <-stopped:
 	case <-timeout:
 		err = ErrStop
+		if left := d.leaveAnyway(); left != nil {
+			err = errors.Join(err, left)
+		}
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)

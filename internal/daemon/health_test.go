@@ -21,6 +21,7 @@ func TestStalledLoop(t *testing.T) {
 	before := n.status().Clock
 	release := n.system.stall()
 	defer release()
+	eventually(t, "the clock loop to stall", func() bool { return strings.Contains(stacks(), "daemon.(*fakeSystem).Read(") })
 	n.system.pass(stalledAfter + time.Second)
 	n.wantHealth("/livez", 200, "ok")
 	n.wantHealth("/healthz", 503, "the clock was last looked at 1", "the clock loop is stalled")

@@ -30,13 +30,18 @@ func (k *timekeeper) housekeep(ctx context.Context) {
 	}
 }
 
-// saveDrift writes what the sources have taught of the oscillator.
+// saveDrift writes what the sources have taught of the oscillator, as long as something can be
+// claimed of the clock: the next start takes the time in the file for good when it decides
+// which era a server speaks of.
 func (k *timekeeper) saveDrift() {
 	drift, ok := k.keeping.taught()
 	if !ok {
 		return
 	}
 	s := k.latest.Load().snapshot
+	if !s.Claims() {
+		return
+	}
 	drift.Written = time.Unix(0, s.UTC(k.system.Mono())).UTC().Truncate(time.Second)
 	if err := sysclock.WriteDrift(k.keeping.driftPath, drift); err != nil {
 		k.log.Warn("drift file not written", "err", err)
@@ -45,6 +50,7 @@ func (k *timekeeper) saveDrift() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.keeping.drift = api.Drift{FrequencyPPM: drift.FrequencyPPM, SkewPPM: drift.SkewPPM, Saved: drift.Written}
+	k.files.Store(&files{k.keeping.drift, k.keeping.leaps})
 }
 
 // loadLeaps looks whether there is a new list of leap seconds.
@@ -60,6 +66,7 @@ func (k *timekeeper) loadLeaps() {
 func (k *timekeeper) takeLeaps(leaps sysclock.Leaps) {
 	was := k.keeping.leaps
 	k.keeping.setLeaps(leaps)
+	k.files.Store(&files{k.keeping.drift, leaps})
 	if was.From != leaps.From && leaps.From != "" {
 		k.log.Info("leap seconds", "from", leaps.From)
 	}

@@ -32,6 +32,7 @@ type keeping struct {
 	leapFile  *sysclock.LeapFile
 	leaps     sysclock.Leaps
 	outvoted  outvoted
+	asleep    time.Duration // as follow judged last
 }
 
 // opener opens the clock that mode steer corrects; tests put another in its place.
@@ -159,6 +160,8 @@ type judged struct {
 	selection *discipline.Selection
 	at, mono  time.Duration // one instant on the local timeline and the monotonic clock
 	slewPPM   float64
+	behind    time.Duration // left to correct, whatever can be claimed; 0 where there is no estimate
+	left      time.Duration // until the bound reaches the limit; 0: unknown
 	rival     string
 }
 
@@ -167,12 +170,19 @@ func (k *keeping) judge() *judged {
 	r := k.system.Read()
 	j := &judged{at: r.Local, mono: r.Mono}
 	if k.steered == nil {
+		if r.Asleep > k.asleep { // the driver that steers does the same
+			k.jury.with(k.jury.discipline.Restart)
+		}
+		k.asleep = r.Asleep
 		j.selection = k.jury.judge(r.Local)
 		return j
 	}
 	k.jury.with(func() {
 		j.selection = keep(*k.steered.Selection())
 		j.slewPPM, j.rival = k.steered.SlewPPM(), k.steered.Rival()
+		if behind, ok := k.steered.Behind(); ok {
+			j.behind, j.left = behind, k.steered.Left(r.Local)
+		}
 	})
 	return j
 }
@@ -203,10 +213,11 @@ func (k *keeping) taught() (d sysclock.Drift, ok bool) {
 	return d, ok
 }
 
-// close leaves the clock in a sane state.
-func (k *keeping) close() error {
-	if k.steered == nil {
-		return nil
+// close leaves the clock in a sane state. It may be called while the loop still polls, which
+// the clock refuses from then on.
+func (k *keeping) close() (err error) {
+	if k.steered != nil {
+		k.jury.with(func() { err = k.steered.Close() })
 	}
-	return k.steered.Close()
+	return err
 }

@@ -112,6 +112,28 @@ func TestVirtual(t *testing.T) {
 	}
 }
 
+// TestMakeStepFar: a clock that is too far off to be slewed, and may not be stepped, claims
+// nothing, says how far off it is, and is set at an operator's word.
+func TestMakeStepFar(t *testing.T) {
+	t.Parallel()
+	c := testConfig(dataDir(t), false)
+	c.Clock.Mode, c.Clock.StepThreshold = config.ModeVirtual, 0
+	c.Sources = []config.Source{sourceAt(startServer(t), true)}
+	n := start(t, newFakeSystem(time.Now().Add(-time.Hour), unsynced), c, false)
+	far := func(s *rpc.StatusResponse) bool { return s.Clock.ResidualOffsetNs > int64(59*time.Minute) }
+	s := n.await("far off", far)
+	if synchronised(s) || !strings.Contains(s.Clock.Reason, "clock makestep") {
+		t.Errorf("%v", s.Clock)
+	}
+	r, err := n.admin.MakeStep(context.Background(), connect.NewRequest(&rpc.MakeStepRequest{OffsetNs: s.Clock.ResidualOffsetNs}))
+	if err != nil || r.Msg.OffsetNs < int64(59*time.Minute) {
+		t.Fatalf("%v, %v", r, err)
+	}
+	if s = n.status(); !synchronised(s) || s.Clock.Steps != 1 || far(s) {
+		t.Errorf("after the step: %v", s.Clock)
+	}
+}
+
 // TestAlone: a server that follows nothing but its own clock proves nothing of UTC, unless
 // the operator says otherwise.
 func TestAlone(t *testing.T) {

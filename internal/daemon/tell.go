@@ -20,11 +20,11 @@ func (k *timekeeper) tellKeeping(state *api.State) {
 	if j.selection.Valid {
 		state.SkewPPM = j.selection.Estimate.Skew * 1e6
 	}
-	state.SlewPPM, state.Rival = j.slewPPM, j.rival
-	k.mu.Lock()
-	state.Drift = k.keeping.drift
-	leaps := k.keeping.leaps
-	k.mu.Unlock()
+	state.SlewPPM, state.Behind, state.Rival = j.slewPPM, j.behind, j.rival
+	state.Left = max(0, j.left-(mono-j.mono))
+	files := k.files.Load()
+	state.Drift = files.drift
+	leaps := files.leaps
 	state.Sources = tellSources(k.poller.Status(), j, k.keeping.scale, s, mono)
 	utc, table := s.UTC(mono), k.keeping.scale.Table()
 	l := &state.Leap

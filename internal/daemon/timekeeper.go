@@ -47,7 +47,8 @@ type timekeeper struct {
 	starting sync.WaitGroup // the issuer's Start, which waits for the disk
 
 	judged   atomic.Pointer[judged]
-	holdover atomic.Int64 // since when the clock is in holdover, Unix nanoseconds; 0: it is not
+	files    atomic.Pointer[files] // for those who must not wait for the loop
+	holdover atomic.Int64          // since when the clock is in holdover, Unix nanoseconds; 0: it is not
 
 	rebasing sync.Mutex // one rebase at a time; taken before mu
 
@@ -68,6 +69,12 @@ type published struct {
 	overtaken *clock.Snapshot // claims nothing
 }
 
+// files are what the files that belong to the clock held last.
+type files struct {
+	drift api.Drift
+	leaps sysclock.Leaps
+}
+
 // newTimekeeper returns a timekeeper in the mode that c names, over a system of which open
 // opens the clock that can be steered.
 func newTimekeeper(system sysclock.System, c *config.Config, open opener, log *slog.Logger) (*timekeeper, error) {
@@ -84,6 +91,7 @@ func newTimekeeper(system sysclock.System, c *config.Config, open opener, log *s
 	}
 	k.limit.Store(int64(c.Clock.ErrorLimit))
 	k.alarms.Store(new([]api.Alarm))
+	k.files.Store(&files{keeping.drift, keeping.leaps})
 	for _, w := range keeping.leaps.Warnings {
 		log.Warn("leap seconds", "warning", w)
 	}
@@ -404,6 +412,16 @@ const stepSlack = 100 * time.Millisecond
 
 // makeStep corrects the clock at once, if what is left to correct is what was meant.
 func (k *timekeeper) makeStep(meant time.Duration) (taken time.Duration, err error) {
+	if taken, err = k.wantStep(meant); err != nil {
+		return 0, err
+	}
+	k.log.Warn("clock stepped by an operator", "offset", taken)
+	k.tick(context.Background(), false)
+	return taken, nil
+}
+
+// wantStep has the next look at the clock step it.
+func (k *timekeeper) wantStep(meant time.Duration) (taken time.Duration, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.keeping.steered == nil {
@@ -421,11 +439,7 @@ func (k *timekeeper) makeStep(meant time.Duration) (taken time.Duration, err err
 			k.keeping.steered.StepNow()
 		}
 	})
-	if err != nil {
-		return 0, err
-	}
-	k.log.Warn("clock stepped by an operator", "offset", taken)
-	return taken, nil
+	return taken, err
 }
 
 // rebase moves physical time to the served time, and begins a new epoch there. It waits

@@ -60,7 +60,7 @@ const (
 	Selected     Status = iota // the system peer: the best of those that are combined
 	Combined                   // a survivor that has its share in the estimate
 	Waiting                    // not enough samples yet
-	Unreachable                // it has not answered its last eight polls
+	Unreachable                // none of its last eight polls brought an answer of use
 	Alone                      // it follows nothing but its own clock, and nobody trusts it
 	Distant                    // its root distance is above the limit
 	Smearing                   // it smears leap seconds, and others do not

@@ -48,6 +48,7 @@ type Discipline struct {
 	skew     float64  // 0: there was none
 	updated  time.Duration
 	updates  uint64
+	settled  bool // there was an estimate since the start, or since Restart
 	verdicts []Verdict
 	list     []candidate  // of the selection that runs
 	voters   []*candidate // of the same
@@ -111,12 +112,14 @@ func (d *Discipline) Reach(id SourceID, reach uint8) {
 	}
 }
 
-// Restart forgets all offsets and keeps the rates: after the machine slept.
+// Restart forgets all offsets and keeps the rates: after the machine slept. The next estimate
+// waits for the sources as the first one did.
 func (d *Discipline) Restart() {
 	for _, s := range d.sources {
 		s.reset()
+		s.seen = false
 	}
-	d.updated = math.MinInt64
+	d.updated, d.settled = math.MinInt64, false
 }
 
 // candidate is a source on its way through the selection.
@@ -145,7 +148,7 @@ func (d *Discipline) Select(now time.Duration) Selection {
 		s.Reason = d.nobody()
 		return s
 	}
-	if d.updates == 0 && d.settling(now, len(candidates)) {
+	if !d.settled && d.settling(now, len(candidates)) {
 		s.Reason = "the sources are still being heard for the first time"
 		return s
 	}
@@ -395,14 +398,24 @@ func cluster(survivors []*candidate) []*candidate {
 	return survivors
 }
 
+// nameable reports whether a clock that names this source as its peer can be followed itself.
+// Otherwise one source could end the service by the stratum that it claims.
+func (c *candidate) nameable() bool { return c.last.Stratum+1 < clock.StratumUnsynchronised }
+
 // choosePeer returns the survivor that gives its name to the estimate: the last one as long
 // as it is not much worse than the best.
 func (d *Discipline) choosePeer(survivors []*candidate) *candidate {
 	best := slices.MinFunc(survivors, func(a, b *candidate) int {
+		if a.nameable() != b.nameable() {
+			if a.nameable() {
+				return -1
+			}
+			return 1
+		}
 		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(a.id, b.id))
 	})
 	for _, c := range survivors {
-		if c.id == d.peer && c.distance <= peerSlack*best.distance {
+		if c.id == d.peer && c.nameable() && c.distance <= peerSlack*best.distance {
 			best = c
 		}
 	}
@@ -435,6 +448,11 @@ func (d *Discipline) combine(s *Selection, now time.Duration, survivors []*candi
 		e.GrowthPPM, e.Wander = math.Max(e.GrowthPPM, c.growthPPM), math.Max(e.Wander, c.spread)
 		e.Updated = max(e.Updated, c.last.Local)
 	}
+	// Who has a say in the rate may be wrong by more than he knows, within what his interval
+	// allows: the bound has to grow as fast as any of them says that the clock runs away.
+	for _, c := range survivors {
+		e.GrowthPPM = math.Max(e.GrowthPPM, (math.Abs(c.f-e.Frequency)+c.verdict.Skew)*1e6)
+	}
 	peer.verdict.Status = Selected
 	e.Remote = reference + int64(nanoseconds(offset))
 	e.RootDelay = ceil(rootDelay)
@@ -446,13 +464,13 @@ func (d *Discipline) combine(s *Selection, now time.Duration, survivors []*candi
 		d.updated = e.Updated
 		d.updates++
 	}
-	e.Updates = d.updates
+	e.Updates, d.settled = d.updates, true
 	d.rate, d.skew = e.Frequency, e.Skew
 	return peer
 }
 
 // ceil returns seconds as a duration that is not less, saturating.
-func ceil(s float64) time.Duration { return saturated(nanoseconds(s), 1) }
+func ceil(s float64) time.Duration { return nanoseconds(math.Ceil(s*1e9) * 1e-9) }
 
 // majority is the leap that more than half of the survivors announce.
 func majority(survivors []*candidate) clock.Leap {

@@ -2,6 +2,7 @@ package leap
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/truechimer/truechimer/internal/clock"
 )
@@ -13,7 +14,9 @@ import (
 // the zero value knows no leap seconds.
 type Scale struct {
 	table atomic.Pointer[Table]
-	// first is where the scale was first used, Unix nanoseconds; 0: it was not.
+	list  atomic.Pointer[Table] // the same without what the sources announced
+	// first is where the scale was first used, Unix nanoseconds, and not before this program
+	// was written, whatever a hardware clock said then; 0: it was not.
 	first atomic.Int64
 	// announced is the leap second that the sources announced last; nil: none.
 	announced atomic.Pointer[announcement]
@@ -43,6 +46,7 @@ func (s *Scale) Table() *Table {
 // does not know better: it may have been made already, and the scale must not jump by it. Set
 // and Announce are to be called by one goroutine at a time.
 func (s *Scale) Set(t *Table) {
+	s.list.Store(t)
 	if a := s.announced.Load(); a != nil {
 		t = t.With(a.at, a.kind)
 	}
@@ -50,9 +54,19 @@ func (s *Scale) Set(t *Table) {
 }
 
 // Announce takes up a leap second that the sources announce when the clock shows utc, where
-// the table does not know better.
+// the table does not know better. One that has not come yet is taken back when they announce
+// none any more.
 func (s *Scale) Announce(utc int64, kind clock.Leap) {
 	t := s.Table()
+	if a := s.announced.Load(); kind == clock.LeapNone && a != nil && utc < a.at-second {
+		list := s.list.Load()
+		if list == nil {
+			list = new(Table)
+		}
+		s.announced.Store(nil)
+		s.table.Store(list)
+		return
+	}
 	if with := t.Announced(utc, kind); with != t {
 		s.announced.Store(&announcement{at: MonthEnd(utc), kind: kind})
 		s.table.Store(with)
@@ -89,7 +103,10 @@ func (s *Scale) Mark(snapshot *clock.Snapshot, free int64) {
 
 // base is TAI−UTC where the scale was first used, in nanoseconds.
 func (s *Scale) base(t *Table, utc int64) int64 {
-	s.first.CompareAndSwap(0, utc)
+	if s.first.Load() == 0 {
+		written := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC).UnixNano()
+		s.first.CompareAndSwap(0, max(utc, written))
+	}
 	offset, _ := t.Offset(s.first.Load())
 	return int64(offset) * second
 }

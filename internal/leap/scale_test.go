@@ -28,6 +28,11 @@ func TestScale(t *testing.T) {
 	if at, kind, ok := s.Next(evening); !ok || at != midnight || kind != clock.LeapInsert {
 		t.Errorf("announced, and next is %d %v %v", at, kind, ok)
 	}
+	s.Announce(evening, clock.LeapNone)
+	if _, _, ok := s.Next(evening); ok {
+		t.Error("an announcement that was taken back stands")
+	}
+	s.Announce(evening, clock.LeapInsert)
 	after := s.TAI(midnight + int64(time.Minute))
 	if got := time.Duration(after - start); got != time.Hour+time.Minute+time.Second {
 		t.Errorf("an hour, a minute and a leap second are %v", got)
@@ -38,9 +43,17 @@ func TestScale(t *testing.T) {
 	if edge := start + int64(time.Hour); !s.Near(edge, 1) || s.Near(edge-int64(3*time.Second), int64(2*time.Second)) {
 		t.Error("near")
 	}
-	s.Set(known) // a list that does not know of it yet
+	s.Announce(midnight+int64(time.Minute), clock.LeapNone) // it has been made
+	s.Set(known)                                            // a list that does not know of it yet
 	if got := s.TAI(midnight + int64(time.Minute)); got != after {
 		t.Errorf("a list that was read again moves the scale by %v", time.Duration(got-after))
+	}
+	early := new(Scale) // a hardware clock that was never set
+	early.TAI(0)
+	before := early.TAI(evening)
+	early.Set(known)
+	if got := early.TAI(evening); got != before {
+		t.Errorf("a list that was found moves a scale that began in 1970 by %v", time.Duration(got-before))
 	}
 	var snapshot clock.Snapshot
 	s.Mark(&snapshot, start+int64(time.Hour)-int64(time.Second))

@@ -61,6 +61,7 @@ type Disciplined struct {
 	rival     string // what another program does to the clock, or ""
 	behind    time.Duration
 	monoRate  float64 // of the monotonic clock to the local timeline, less 1
+	rated     Reading // since when that is being measured
 }
 
 // NewDisciplined returns a driver that steers actuator by what the sources of d say. mode is
@@ -158,6 +159,10 @@ func (d *Disciplined) Poll(_ context.Context, _ bool) *clock.Snapshot {
 	return s
 }
 
+// rateSpan is over how long the rate of the monotonic clock is measured at the least: two looks
+// may follow each other at once, and a reading is right to a microsecond.
+const rateSpan = time.Second / 2
+
 // wake notices that the machine slept. What the samples said of the time is void then: how
 // long it slept is known no better than to the second. Rates are as they were.
 func (d *Disciplined) wake(r Reading) {
@@ -167,8 +172,12 @@ func (d *Disciplined) wake(r Reading) {
 		d.servo.Restart()
 		d.valid, d.woken = false, true
 	}
-	if mono, local := r.Mono-d.last.Mono, r.Local-d.last.Local-(r.Asleep-d.last.Asleep); !first && local > 0 {
+	local := r.Local - d.rated.Local - (r.Asleep - d.rated.Asleep)
+	if mono := r.Mono - d.rated.Mono; !first && local >= rateSpan {
 		d.monoRate = float64(mono-local) / float64(local)
+	}
+	if first || local >= rateSpan {
+		d.rated = r
 	}
 	d.last = r
 }
@@ -204,7 +213,9 @@ func (d *Disciplined) correct() error {
 		return d.actuator.SetFrequency(d.applied.BasePPM)
 	}
 	target := d.estimate.At(local).Remote
-	d.scale.Announce(d.scale.UTC(target), d.estimate.Leap)
+	if d.selection.Valid {
+		d.scale.Announce(d.scale.UTC(target), d.estimate.Leap)
+	}
 	if d.mode != clock.Virtual {
 		shown = d.scale.TAI(shown)
 	}
@@ -303,6 +314,32 @@ func (d *Disciplined) beyond(j *clock.Judgement, bound time.Duration) string {
 	return reason
 }
 
+// Left returns how long the error bound stays within the limit if nothing more is heard after
+// the local instant: 0 where it does not now or nothing is known.
+func (d *Disciplined) Left(local time.Duration) time.Duration {
+	within := func(later time.Duration) bool {
+		e := d.estimate.At(local + later)
+		j := clock.Judgement{State: clock.Holdover, ResidualOffset: d.behind, RootDelay: e.RootDelay, RootDispersion: e.RootDispersion + d.grain(), ProviderError: e.ProviderError}
+		s := clock.Snapshot{Judgement: j}
+		return s.ErrorBound(0) <= d.settings.ErrorLimit
+	}
+	if !d.valid || !within(0) {
+		return 0
+	}
+	low, high := time.Duration(0), leftMax
+	for high-low > time.Millisecond {
+		if middle := low + (high-low)/2; within(middle) {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
+// leftMax is longer than anybody waits for sources to come back.
+const leftMax = 365 * 24 * time.Hour
+
 // grain is what the clock itself cannot resolve.
 func (d *Disciplined) grain() time.Duration {
 	return time.Duration(math.Ceil(math.Ldexp(1e9, int(d.precision))))
@@ -328,6 +365,9 @@ func (d *Disciplined) judgeSystem(served clock.Judgement, r Reading, utc int64) 
 	return j
 }
 
+// tellSpan is how long what was told has to hold: a second, and the time that a loop is late.
+const tellSpan = 1200 * time.Millisecond
+
 // tell hands on to the clock what is known of it.
 func (d *Disciplined) tell(s *clock.Snapshot, utc int64) {
 	table := d.scale.Table()
@@ -336,7 +376,9 @@ func (d *Disciplined) tell(s *clock.Snapshot, utc int64) {
 		BasePPM:      d.applied.BasePPM,
 	}
 	if t.Synchronised {
-		t.MaxError = s.ErrorBound(s.Mono())
+		// The kernel lets it grow by 500 ppm until the next Tell; where ours grows faster, it
+		// is told by so much more.
+		t.MaxError = max(s.ErrorBound(s.Mono()), s.ErrorBound(s.Mono()+tellSpan)-kernelGrowthPPM*time.Microsecond)
 		t.EstError = min(t.MaxError, s.ResidualOffset.Abs()+time.Duration(d.estimate.Deviation*1e9))
 		if at, kind, ok := table.Next(utc); ok && at-utc <= int64(leap.AnnouncedAhead) {
 			t.Leap = kind

@@ -264,6 +264,7 @@ func TestDisciplinedHoldover(t *testing.T) {
 	if lost.State != clock.Holdover || !strings.Contains(lost.Reason, "ago") {
 		t.Fatalf("%+v", lost.Judgement)
 	}
+	left, began := w.driver.Left(w.system.reading.Local), w.system.reading.Local
 	var crossed time.Duration
 	for range 20000 {
 		s = w.second()
@@ -283,6 +284,12 @@ func TestDisciplinedHoldover(t *testing.T) {
 	}
 	if crossed == 0 {
 		t.Fatal("claims for ever")
+	}
+	if lasted := w.system.reading.Local - began; (lasted - left).Abs() > lasted/50 {
+		t.Errorf("it was to hold for %v and did for %v", left, lasted)
+	}
+	if got := w.driver.Left(w.system.reading.Local); got != 0 {
+		t.Errorf("and now for another %v", got)
 	}
 	if s.Stratum != clock.StratumUnsynchronised || s.Leap != clock.LeapUnknown || s.RefID != clock.RefIDStep() {
 		t.Errorf("%+v", s.Judgement)
