@@ -143,9 +143,9 @@ func TestAlone(t *testing.T) {
 	c.Clock.Mode = config.ModeVirtual
 	c.Sources = []config.Source{sourceAt(server, false)}
 	n := start(t, newFakeSystem(time.Now(), unsynced), c, false)
-	s := n.await("heard", func(s *rpc.StatusResponse) bool { return n.sources()[0].Samples >= 4 })
+	n.await("heard", func(*rpc.StatusResponse) bool { return n.sources()[0].Samples >= 4 })
 	n.tick()
-	if s = n.status(); synchronised(s) || !strings.Contains(s.Clock.Reason, "their own clocks") {
+	if s := n.status(); synchronised(s) || !strings.Contains(s.Clock.Reason, "their own clocks") {
 		t.Errorf("%v", s.Clock)
 	}
 	if list := n.sources(); list[0].Status != "alone" {

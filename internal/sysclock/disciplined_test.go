@@ -209,7 +209,7 @@ func TestDisciplinedSlews(t *testing.T) {
 	}
 	for range 100 {
 		was := w.system.reading
-		s = w.second()
+		w.second()
 		gained := time.Duration(w.system.reading.Unix-was.Unix) - time.Second
 		if gained > 521*time.Microsecond || gained < 519*time.Microsecond {
 			t.Fatalf("gained %v in a second", gained)
@@ -227,7 +227,7 @@ func TestDisciplinedSlews(t *testing.T) {
 	if len(w.clock.steps) != 1 || w.off(s).Abs() > 100*time.Microsecond || s.ResidualOffset.Abs() > 100*time.Microsecond {
 		t.Errorf("steps %v, off by %v, residual %v", w.clock.steps, w.off(s), s.ResidualOffset)
 	}
-	if s = w.run(10); len(w.clock.steps) != 1 {
+	if w.run(10); len(w.clock.steps) != 1 {
 		t.Errorf("and again: %v", w.clock.steps)
 	}
 }
