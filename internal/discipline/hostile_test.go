@@ -40,6 +40,24 @@ func TestRestartSettles(t *testing.T) {
 	}
 }
 
+// TestReplacedSettle: where all sources are replaced, the first that is heard is not followed
+// alone.
+func TestReplacedSettle(t *testing.T) {
+	d, ids, now := hear(Options{}, named("a"))
+	if !d.Select(now).Valid {
+		t.Fatal("the only source is not followed")
+	}
+	d.Close(ids[0])
+	b, c := d.Open(SourceOptions{Name: "b"}), d.Open(SourceOptions{Name: "c"})
+	now += time.Minute
+	d.Select(now)
+	hearAgain(d, b, says{offset: time.Hour, samples: 4}, now)
+	hearAgain(d, c, says{samples: 3}, now)
+	if s := d.Select(now); s.Valid {
+		t.Errorf("follows the first that was heard: %s", s.Reason)
+	}
+}
+
 // TestStratumOfPeer: a source that nobody could follow through us is right all the same, but
 // gives its name to the estimate only where there is no other.
 func TestStratumOfPeer(t *testing.T) {

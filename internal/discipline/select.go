@@ -79,6 +79,9 @@ const reachUnknown = 1
 // Close removes a source; one that is not there is none of its business.
 func (d *Discipline) Close(id SourceID) {
 	d.sources = slices.DeleteFunc(d.sources, func(s *source) bool { return s.id == id })
+	if len(d.sources) == 0 {
+		d.settled = false // others take their place, and begin as at a start
+	}
 }
 
 func (d *Discipline) find(id SourceID) *source {
