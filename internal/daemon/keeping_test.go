@@ -143,7 +143,10 @@ func TestAlone(t *testing.T) {
 	c.Clock.Mode = config.ModeVirtual
 	c.Sources = []config.Source{sourceAt(server, false)}
 	n := start(t, newFakeSystem(time.Now(), unsynced), c, false)
-	n.await("heard", func(*rpc.StatusResponse) bool { return n.sources()[0].Samples >= 4 })
+	n.await("heard", func(*rpc.StatusResponse) bool {
+		list := n.sources()
+		return len(list) == 1 && list[0].Samples >= 4
+	})
 	n.tick()
 	if s := n.status(); synchronised(s) || !strings.Contains(s.Clock.Reason, "their own clocks") {
 		t.Errorf("%v", s.Clock)
