@@ -322,7 +322,7 @@ func networks() []Scenario {
 				s.Link.Up = rarely(r, 10*time.Minute, 24*time.Hour, 0.12)
 				return alone(crystal(r), 0, s)
 			},
-			Limits: Limits{Error: 100 * ms, Settled: 8 * time.Hour, RMSError: 10 * ms, MedianBound: 120 * ms, Steps: 1},
+			Limits: Limits{Error: 100 * ms, Settled: 8 * time.Hour, RMSError: 10 * ms, MedianBound: 150 * ms, Steps: 1},
 		},
 	}
 }
