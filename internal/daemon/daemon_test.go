@@ -136,7 +136,7 @@ func TestStopUnderLoad(t *testing.T) {
 
 // TestStopDuringWait: a call that waits for the future does not hold up a stop.
 func TestStopDuringWait(t *testing.T) {
-	t.Parallel()
+	// Not parallel: it looks at what every goroutine does.
 	n := start(t, newFakeSystem(today(), synced), testConfig(dataDir(t), false), false)
 	ahead := n.now() + hlc.Timestamp(9*time.Second)
 	var calls sync.WaitGroup
@@ -162,7 +162,7 @@ func (n *node) waiting() int { return strings.Count(stacks(), "store.(*Issuer).W
 // TestStopWhileStalled: a clock that cannot be read any more does not hold up a stop beyond
 // its limit, and the data are closed in order before.
 func TestStopWhileStalled(t *testing.T) {
-	t.Parallel()
+	// Not parallel: it looks at what every goroutine does.
 	n := start(t, newFakeSystem(today(), synced), testConfig(dataDir(t), false), false)
 	last := n.now()
 	release := n.system.stall()
