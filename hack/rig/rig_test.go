@@ -65,36 +65,6 @@ func TestKernel(t *testing.T) {
 	})
 }
 
-// TestDriver lets the driver of the kernel's clock, and the model of the kernel that its other
-// tests stand on, do the same side by side in a guest.
-func TestDriver(t *testing.T) {
-	t.Parallel()
-	_, q := testMachine(t)
-	root, err := repository()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(t.TempDir(), "sysclock.test")
-	if _, err = output(t.Context(), root, "go", "test", "-c", "-o", program, "./internal/sysclock"); err != nil {
-		t.Fatal(err)
-	}
-	fs := newInitramfs()
-	for _, dir := range []string{"/proc", "/sys", "/dev", "/tmp"} {
-		fs.addDirectory(dir)
-	}
-	if err = fs.addFile("/init", program); err != nil {
-		t.Fatal(err)
-	}
-	console, err := q.boot(t.Context(), fs, "TRUECHIMER_GUEST=1 -- -test.run=TestGuest -test.v")
-	if err != nil {
-		t.Fatalf("%v: %s", err, console)
-	}
-	said := string(console)
-	if strings.Contains(said, "--- FAIL") || strings.Contains(said, "--- SKIP") || strings.Count(said, "--- PASS: TestGuest") == 0 || !strings.Contains(said, "\nPASS") {
-		t.Errorf("the driver's tests in the guest:\n%s", said)
-	}
-}
-
 // inGuest runs the test's scenario and checks what holds for everybody.
 func inGuest(t *testing.T, q qemu, at programs, contender string) (result, []record) {
 	t.Helper()
