@@ -264,3 +264,10 @@ func TestIndicator(t *testing.T) {
 		}
 	}
 }
+
+// Ambiguous reports whether a clock shows utc twice: in an inserted second and in the one
+// before it. A reading from then may be a second off on the leap-free scale.
+func (t *Table) Ambiguous(utc int64) bool {
+	i := t.passed(utc)
+	return i < len(t.events) && t.step(i) < 0 && utc >= t.events[i].At-second
+}

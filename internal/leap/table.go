@@ -104,13 +104,6 @@ func (t *Table) step(i int) time.Duration {
 	return time.Duration(t.before(i)-t.events[i].Offset) * time.Second
 }
 
-// Ambiguous reports whether a clock shows utc twice: in an inserted second and in the one
-// before it. A reading from then may be a second off on the leap-free scale.
-func (t *Table) Ambiguous(utc int64) bool {
-	i := t.passed(utc)
-	return i < len(t.events) && t.step(i) < 0 && utc >= t.events[i].At-second
-}
-
 // Next returns the first leap second that is over after the clock shows utc: the midnight at
 // which it is over, and whether it is inserted or deleted. ok is false when none is known.
 func (t *Table) Next(utc int64) (at int64, kind clock.Leap, ok bool) {

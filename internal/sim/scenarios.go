@@ -100,16 +100,6 @@ func Scenarios() []Scenario {
 	return all
 }
 
-// Find returns a scenario by its name.
-func Find(name string) (Scenario, bool) {
-	for _, s := range Scenarios() {
-		if s.Name == name {
-			return s, true
-		}
-	}
-	return Scenario{}, false
-}
-
 // rigs are the scenarios of hack/rig: one server, which is right.
 func rigs() []Scenario {
 	return []Scenario{

@@ -112,3 +112,13 @@ func BenchmarkDay(b *testing.B) {
 		RunAll(&s, seed)
 	}
 }
+
+// Find returns a scenario by its name.
+func Find(name string) (Scenario, bool) {
+	for _, s := range Scenarios() {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Scenario{}, false
+}

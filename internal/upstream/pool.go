@@ -158,12 +158,3 @@ func (p *Pool) mark(a netip.AddrPort, bad bool, hold time.Duration) {
 		}
 	}
 }
-
-// Members returns the members' addresses.
-func (p *Pool) Members() []netip.AddrPort {
-	var all []netip.AddrPort
-	for _, m := range p.members {
-		all = append(all, m.addr)
-	}
-	return all
-}

@@ -283,3 +283,12 @@ func TestSpacing(t *testing.T) {
 		t.Error("the spacing of one who has none")
 	}
 }
+
+// Members returns the members' addresses.
+func (p *Pool) Members() []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, m := range p.members {
+		all = append(all, m.addr)
+	}
+	return all
+}
