@@ -104,7 +104,7 @@ func machineNamed(ctx context.Context, o options, bin string, at programs, progr
 	switch o.machine {
 	case "uml":
 		kernel, err := buildKernel(ctx, progress)
-		return uml{kernel: kernel, self: self, timeout: o.timeout}, err
+		return newUML(kernel, self, o.timeout, o.parallel), err
 	case "qemu":
 		q, err := bringQemu(ctx, at)
 		q.self, q.timeout = self, o.timeout

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -22,6 +23,19 @@ type uml struct {
 	kernel  string
 	self    string        // this program, static
 	timeout time.Duration // of the host's
+	free    chan int      // processors of the host that have no guest; nil: not known
+}
+
+// newUML returns the user-mode machine for so many guests at a time.
+func newUML(kernel, self string, timeout time.Duration, parallel int) uml {
+	u := uml{kernel: kernel, self: self, timeout: timeout}
+	if cpus := processors(); len(cpus) > 0 {
+		u.free = make(chan int, parallel)
+		for i := range parallel {
+			u.free <- cpus[i%len(cpus)]
+		}
+	}
+	return u
 }
 
 func (u uml) run(ctx context.Context, p plan) ([]byte, error) {
@@ -35,11 +49,19 @@ func (u uml) run(ctx context.Context, p plan) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	argv := []string{u.kernel}
+	if u.free != nil {
+		// Its two halves, kernel and processes, take turns thousands of times a second: on two
+		// processors each turn would be the wake-up of an idle one.
+		cpu := <-u.free
+		defer func() { u.free <- cpu }()
+		argv = []string{"taskset", "--cpu-list", strconv.Itoa(cpu), u.kernel}
+	}
 	// With nohz the guest's slews come in batches while it idles, and too long.
-	return guestConsole(ctx, u.timeout, []string{"TMPDIR=" + scratch}, u.kernel,
+	return guestConsole(ctx, u.timeout, []string{"TMPDIR=" + scratch}, argv[0], append(argv[1:],
 		"mem=768M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init="+u.self,
 		"con=null", "con0=null,fd:1", "con1=null", "ssl=null", "quiet", "panic=-1", "uml_dir="+scratch,
-		"time-travel=inf-cpu", "nohz=off", planVariable+"="+planFile)
+		"time-travel=inf-cpu", "nohz=off", planVariable+"="+planFile)...)
 }
 
 // guestConsole runs a guest to its end and returns what it wrote. A guest that is
