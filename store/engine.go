@@ -24,7 +24,7 @@ const (
 
 // engineOptions are the same for every open but for the file system and the rights.
 func engineOptions(fs vfs.FS, fence *fence, log *slog.Logger) *pebble.Options {
-	return &pebble.Options{
+	o := &pebble.Options{
 		FS:                 engineFS{fs, fence},
 		FormatMajorVersion: engineFormat,
 		Logger:             &engineLogger{fence: fence, log: log},
@@ -47,6 +47,8 @@ func engineOptions(fs vfs.FS, fence *fence, log *slog.Logger) *pebble.Options {
 		NoSyncOnClose:    false,
 		ErrorIfNotExists: true,
 	}
+	o.Experimental.CompactionScheduler = new(compactions)
+	return o
 }
 
 // createEngine makes the database in dir with its first records and closes it again.
