@@ -1,6 +1,7 @@
 package discipline
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -83,6 +84,39 @@ func TestHoldover(t *testing.T) {
 			}
 			t.Logf("largest bound in the end: %.1f ms", worst*1e3)
 		})
+	}
+}
+
+// TestAtTrend: the rate goes on changing, ever more slowly, and the bound reckons with a trend
+// that is wrong all the while.
+func TestAtTrend(t *testing.T) {
+	e := Estimate{Local: time.Hour, Remote: 1_800_000_000_000_000_000, Frequency: 1e-5, Trend: 1e-10, GrowthPPM: 2, Bend: 3e-10}
+	const after = 5 * time.Hour
+	rate, remote := e.Frequency, 0.0
+	for second := range int(after.Seconds()) {
+		remote += rate
+		rate += e.Trend * math.Exp(-float64(second)/trendTime)
+	}
+	far := e.At(e.Local + after)
+	if off := seconds(far.Remote-e.Remote-int64(after)) - remote; math.Abs(off) > 0.001*(remote-e.Frequency*after.Seconds()) {
+		t.Errorf("off by %v s after a trend that made %v", off, remote-e.Frequency*after.Seconds())
+	}
+	if math.Abs(far.Frequency-rate) > 0.001*(rate-e.Frequency) {
+		t.Errorf("rate %v, want %v", far.Frequency, rate)
+	}
+	// 2 ppm, and 3 × 3e-10 a second for five hours, 16.2 ppm.
+	if math.Abs(far.GrowthPPM-math.Hypot(2, 16.2)) > 1e-6 {
+		t.Errorf("grows by %v ppm", far.GrowthPPM)
+	}
+	step := e
+	for step.Local < far.Local {
+		step = step.At(step.Local + time.Minute)
+	}
+	if off := step.Remote - far.Remote; off < -500 || off > 500 {
+		t.Errorf("minute by minute remote is %d ns away", off)
+	}
+	if math.Abs(step.Frequency-far.Frequency) > 1e-12 || math.Abs(step.Trend-far.Trend) > 1e-16 {
+		t.Errorf("minute by minute the rate is %v with a trend of %v, in one go %v and %v", step.Frequency, step.Trend, far.Frequency, far.Trend)
 	}
 }
 

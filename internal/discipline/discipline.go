@@ -100,14 +100,17 @@ type Estimate struct {
 	Remote int64 // leap-free scale
 	// Frequency is the rate of the remote time to the local timeline, less 1.
 	Frequency float64
+	// Trend is how fast Frequency changes, per second; it fades within hours.
+	Trend     float64
 	Deviation float64 // standard deviation of Remote
 	Skew      float64 // standard deviation of Frequency
 
 	RootDelay      time.Duration
 	RootDispersion time.Duration // all that is neither half the root delay nor ProviderError
 	ProviderError  time.Duration
-	GrowthPPM      float64 // of RootDispersion from Local on; itself it grows by Wander
+	GrowthPPM      float64 // of RootDispersion from Local on; itself it grows by Wander and Bend
 	Wander         float64 // of the rate, per square root of a second, as a bound has it
+	Bend           float64 // what Trend may be wrong by, per second, as a bound has it
 	Stratum        uint8   // of a clock that follows it
 	RefID          [4]byte
 	Leap           clock.Leap // by majority of the survivors
@@ -118,19 +121,22 @@ type Estimate struct {
 }
 
 // At returns what the estimate has become at a later local instant without any new sample:
-// the time has gone on at the estimated rate, and the bound has grown by what is not known of
-// that rate, and by how far that may have wandered meanwhile.
+// the time has gone on at the estimated rate and its trend, and the bound has grown by what is
+// not known of these, and by how far the rate may have wandered meanwhile.
 func (e Estimate) At(local time.Duration) Estimate {
 	age := local - e.Local
 	if age <= 0 {
 		return e
 	}
+	t := age.Seconds()
+	offset, rate, kept := faded(t)
 	e.Local = local
-	e.Remote += int64(age) + int64(nanoseconds(e.Frequency*age.Seconds()))
-	rate := e.GrowthPPM * 1e-6
-	wandered := confident * e.Wander
-	e.GrowthPPM = math.Sqrt(rate*rate+wandered*wandered*age.Seconds()) * 1e6
-	e.RootDispersion = saturated(e.RootDispersion, ceil(e.GrowthPPM*1e-6*age.Seconds()))
+	e.Remote += int64(age) + int64(nanoseconds(e.Frequency*t+e.Trend*offset))
+	e.Frequency += e.Trend * rate
+	e.Trend *= kept
+	grows, wandered, bent := e.GrowthPPM*1e-6, confident*e.Wander, confident*e.Bend*t
+	e.GrowthPPM = math.Sqrt(grows*grows+wandered*wandered*t+bent*bent) * 1e6
+	e.RootDispersion = saturated(e.RootDispersion, ceil(e.GrowthPPM*1e-6*t))
 	return e
 }
 

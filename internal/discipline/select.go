@@ -446,9 +446,11 @@ func (d *Discipline) combine(s *Selection, now time.Duration, survivors []*candi
 		rootDispersion += w * c.rootDispersion.Seconds()
 		providerError += w * c.options.ProviderError.Seconds()
 		e.Frequency += wf * c.f
+		e.Trend += wf * c.d
 		e.Skew += wf * c.verdict.Skew
 		e.Deviation += w * c.verdict.Deviation
 		e.GrowthPPM, e.Wander = math.Max(e.GrowthPPM, c.growthPPM), math.Max(e.Wander, c.spread)
+		e.Bend = math.Max(e.Bend, c.turn)
 		e.Updated = max(e.Updated, c.last.Local)
 	}
 	// Who has a say in the rate may be wrong by more than he knows, within what his interval

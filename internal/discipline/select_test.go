@@ -415,3 +415,20 @@ func TestCombinedBound(t *testing.T) {
 		}
 	}
 }
+
+// TestCombineTrend: the trend is weighed as the rate is, and the bound reckons with the one
+// that is least known.
+func TestCombineTrend(t *testing.T) {
+	d, _, now := hear(Options{}, named("a"), named("b"))
+	for i, s := range d.sources {
+		for k := range s.filter.models {
+			m := &s.filter.models[k]
+			*m = model{oscillator: m.oscillator, x: m.x, p00: 1e-12, p11: 1e-18}
+			m.d = []float64{4e-10, 1e-10}[i]
+		}
+	}
+	s := d.Select(now)
+	if e := s.Estimate; math.Abs(e.Trend-2.5e-10) > 1e-14 || math.Abs(e.Bend-d.sources[0].fewness()*4e-10) > 1e-14 {
+		t.Errorf("trend %v, bend %v", e.Trend, e.Bend)
+	}
+}

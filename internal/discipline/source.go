@@ -243,7 +243,8 @@ func (s *source) judge() {
 // skew returns how uncertain the rate is after it has wandered for an age. No oscillator is
 // off by more than is assumed of one that nobody knows, unless it has shown that it is.
 func (s *source) skew(b *state, age time.Duration) float64 {
-	skew := s.fewness() * math.Sqrt(b.doubt+b.wander*b.wander*math.Max(0, age.Seconds()))
+	t := math.Max(0, age.Seconds())
+	skew := s.fewness() * math.Sqrt(b.doubt+b.wander*b.wander*t+b.bend*b.bend*t*t)
 	if s.wild == 0 {
 		skew = math.Min(skew, rateUnknown)
 	}
@@ -307,6 +308,7 @@ type belief struct {
 	rootDispersion time.Duration // all of distance that is not half the root delay
 	growthPPM      float64
 	spread         float64 // wander as a bound has it
+	turn           float64 // bend as a bound has it
 }
 
 // believe returns what the source says at now. It needs a sample at the least.
@@ -314,7 +316,7 @@ func (s *source) believe(now time.Duration) belief {
 	b := belief{state: s.filter.at(now)}
 	b.remote = int64(now) + s.filter.base + int64(nanoseconds(b.x))
 	b.growthPPM = math.Max(growth(s.skew(&b.state, now-s.last.Local)), s.strayPPM)
-	b.spread = s.fewness() * b.wander
+	b.spread, b.turn = s.fewness()*b.wander, s.fewness()*b.bend
 	b.distance = s.proves(&s.witness, &b.state, now)
 	if contradicted := s.contradicted; contradicted > 0 {
 		b.distance = max(b.distance, saturated(contradicted, nanoseconds(b.growthPPM*1e-6*(now-s.last.Local).Seconds())))

@@ -13,8 +13,8 @@ func TestSkew(t *testing.T) {
 		if got := s.fewness(); math.Abs(got-want) > 1e-9 {
 			t.Errorf("%d samples: %v, want %v", samples, got, want)
 		}
-		b := state{vf: 1, doubt: 4e-12, wander: 3e-8}
-		if got, want := s.skew(&b, 10_000*time.Second), want*math.Sqrt(4e-12+9e-12); math.Abs(got-want) > 1e-12 {
+		b := state{vf: 1, doubt: 4e-12, wander: 3e-8, bend: 6e-10}
+		if got, want := s.skew(&b, 10_000*time.Second), want*math.Sqrt(4e-12+9e-12+36e-12); math.Abs(got-want) > 1e-12 {
 			t.Errorf("%d samples: skew %v, want %v", samples, got, want)
 		}
 		if got, want := s.skew(&b, -time.Hour), want*2e-6; math.Abs(got-want) > 1e-12 {

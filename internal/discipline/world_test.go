@@ -47,12 +47,14 @@ type world struct {
 	change func(at float64) (out, back float64) // added to either way
 	jump   func(at float64) float64             // of the source's clock
 	stop   float64                              // after it there are no samples any more; 0: never
+	back   float64                              // but from this on there are again; 0: never
 }
 
 // figures is what became of an estimate in a world.
 type figures struct {
 	rms, worst float64 // error after the first half an hour, seconds
 	bound      float64 // median, after the same
+	boundWorst float64 // largest, after the same
 	violations int     // looks at which the error was beyond the bound
 	first      string  // the first of those
 	excess     float64 // most that the error was beyond, as a share of the bound
@@ -88,7 +90,7 @@ func (w *world) rateAt(at float64) float64 {
 
 // exchange returns a sample at a local instant, or false where it was lost.
 func (w *world) exchange(r *rand.Rand, at, truth float64) (Sample, bool) {
-	if r.Float64() < w.loss || w.stop > 0 && at >= w.stop {
+	if r.Float64() < w.loss || w.stop > 0 && at >= w.stop && (w.back == 0 || at < w.back) {
 		return Sample{}, false
 	}
 	out, back := w.way+w.jitter(r), w.way+w.jitter(r)
@@ -212,6 +214,7 @@ func (f *figures) look(at, truth float64, e Estimate) (bound float64) {
 		f.synced = at
 	}
 	if at > 1800 {
+		f.boundWorst = math.Max(f.boundWorst, bound)
 		f.worst = math.Max(f.worst, math.Abs(off))
 	}
 	return bound

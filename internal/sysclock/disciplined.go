@@ -113,7 +113,8 @@ func (d *Disciplined) StepNow() { d.servo.StepNow() }
 // Drift returns the rate that the sources taught the clock and its standard deviation, both
 // in ppm. ok is false as long as they have not.
 func (d *Disciplined) Drift() (ppm, skewPPM float64, ok bool) {
-	return d.estimate.Frequency * 1e6, d.estimate.Skew * 1e6, d.valid && d.estimate.Skew > 0
+	e := d.estimate.At(d.last.Local)
+	return e.Frequency * 1e6, e.Skew * 1e6, d.valid && e.Skew > 0
 }
 
 // Close leaves the clock at the rate that it was taught, with no slew.
@@ -212,7 +213,8 @@ func (d *Disciplined) correct() error {
 	if !d.valid {
 		return d.actuator.SetFrequency(d.applied.BasePPM)
 	}
-	target := d.estimate.At(local).Remote
+	now := d.estimate.At(local)
+	target := now.Remote
 	if d.selection.Valid {
 		d.scale.Announce(d.scale.UTC(target), d.estimate.Leap)
 	}
@@ -223,7 +225,7 @@ func (d *Disciplined) correct() error {
 	if d.scale.Near(target, int64(leapNear)) {
 		d.behind -= d.behind.Round(time.Second)
 	}
-	c := d.servo.Correct(d.behind, d.estimate.Frequency, d.estimate.Updates)
+	c := d.servo.Correct(d.behind, now.Frequency, now.Updates)
 	if c.Step != 0 {
 		if err := d.actuator.Step(c.Step); err != nil {
 			return err

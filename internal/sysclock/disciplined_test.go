@@ -247,6 +247,35 @@ func TestDisciplinedFar(t *testing.T) {
 	}
 }
 
+// TestDisciplinedTrend: a rate that was going one way goes on while nobody is heard, in what
+// the clock is set to, in what the drift file gets, and without the servo running after it.
+func TestDisciplinedTrend(t *testing.T) {
+	w := newWorkshop(t, clock.Steer, new(leap.Table), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), 0, 10)
+	const trend = 2e-10 // a second
+	hours := func(n float64) {
+		for range int(n * 3600) {
+			w.rate += trend
+			w.second()
+		}
+	}
+	hours(2)
+	before, _, ok := w.driver.Drift()
+	w.heard = false
+	w.d.Reach(w.id, 0)
+	hours(0.5)
+	after, _, _ := w.driver.Drift()
+	want := trend * 1800 * 1e6
+	if made := after - before; !ok || math.Abs(made-want) > want/4 {
+		t.Errorf("the rate went on by %.3f ppm, and should by %.3f", made, want)
+	}
+	if behind, _ := w.driver.Behind(); behind.Abs() > 500 {
+		t.Errorf("the servo runs after it by %v", behind)
+	}
+	if off := math.Abs(w.clock.ppm - after); off > 0.01 {
+		t.Errorf("the clock is set to %.3f ppm, where the rate is %.3f", w.clock.ppm, after)
+	}
+}
+
 // TestDisciplinedHoldover: without sources the bound grows as the formula says, until the
 // limit; the clock recovers without a step.
 func TestDisciplinedHoldover(t *testing.T) {
