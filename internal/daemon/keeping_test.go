@@ -188,6 +188,7 @@ func TestWitness(t *testing.T) {
 // TestSteerRefused: who may not steer the clock is told what to do, and nothing is left
 // behind.
 func TestSteerRefused(t *testing.T) {
+	t.Setenv("TRUECHIMER_NOCLOCK", "1") // whoever may steer the clock must not do it here
 	c := testConfig(dataDir(t), false)
 	c.Clock.Mode = config.ModeSteer
 	c.Sources = []config.Source{sourceAt(netip.MustParseAddrPort("127.0.0.1:9"), false)}

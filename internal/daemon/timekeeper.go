@@ -26,6 +26,17 @@ import (
 // pollInterval is how often the clock is looked at when nothing happens.
 const pollInterval = time.Second
 
+// pollPhase is how long after the turn of a second of the wall clock that is. The kernel adds
+// 500 µs to its maxerror when its second turns, at its next timer tick; whoever reads it has to
+// live with that until it is told the truth again.
+const pollPhase = 20 * time.Millisecond
+
+// untilPoll is how long it is until the next look, when the wall clock shows unix nanoseconds.
+func untilPoll(unix int64) time.Duration {
+	second := int64(time.Second)
+	return pollInterval - time.Duration((unix%second+second)%second) + pollPhase
+}
+
 // glances is how often a clock that looks as if it had been set is looked at: the
 // scheduler may come between two readings, but hardly three times in a row.
 const glances = 3
@@ -178,14 +189,14 @@ func (k *timekeeper) run(ctx context.Context) {
 	var files sync.WaitGroup
 	defer files.Wait()
 	files.Go(func() { k.housekeep(ctx) })
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
 	for {
+		_, unix := k.system.Glance()
+		next := time.NewTimer(untilPoll(unix))
 		set := false
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-next.C:
 		case <-steps:
 			set = true
 		}

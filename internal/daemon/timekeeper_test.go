@@ -116,7 +116,8 @@ func TestRunPolls(t *testing.T) {
 					if age := b.system.Mono() - b.latest.Load().snapshot.Mono(); age != 0 {
 						t.Errorf("after %d s the snapshot is %v old", second, age)
 					}
-					time.Sleep(pollInterval)
+					_, unix := b.system.Glance()
+					time.Sleep(untilPoll(unix))
 					synctest.Wait()
 				}
 				time.Sleep(pollInterval / 4)
@@ -150,6 +151,22 @@ func TestRunPolls(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestUntilPoll: the clock is looked at soon after each turn of its second.
+func TestUntilPoll(t *testing.T) {
+	const second = int64(time.Second)
+	for unix, want := range map[int64]time.Duration{
+		5 * second:                      pollInterval + pollPhase,
+		5*second + int64(pollPhase):     pollInterval,
+		5*second + int64(pollPhase) + 7: pollInterval - 7,
+		6*second - 1:                    pollPhase + 1,
+		-5*second - 1:                   pollPhase + 1,
+	} {
+		if got := untilPoll(unix); got != want {
+			t.Errorf("at %d: %v, want %v", unix, got, want)
+		}
 	}
 }
 
