@@ -45,7 +45,7 @@ func outages() []Scenario {
 			},
 			Limits: Limits{
 				Synced: 60 * time.Second, Error: 50 * ms, Settled: 300 * time.Second, From: 30 * time.Minute,
-				RMSError: 6 * ms, MedianBound: 13 * ms, Steps: 1,
+				RMSError: 8 * ms, MedianBound: 13 * ms, Steps: 1,
 				States: []clock.State{clock.Unsynchronised, clock.Synchronised, clock.Holdover, clock.Unsynchronised, clock.Synchronised},
 			},
 			Trace: true,
