@@ -183,9 +183,9 @@ func (f *slowEngine) GetWaitingCompaction() (bool, pebble.WaitingCompaction) {
 
 // TestCompactionsRun: with our scheduler a real database keeps its files few.
 func TestCompactionsRun(t *testing.T) {
-	o := engineOptions(vfs.NewMem(), newFence(nil), slog.New(slog.DiscardHandler))
+	o := engineOptions(newEngineFS(vfs.NewMem(), "db", newFence(nil)), slog.New(slog.DiscardHandler))
 	o.ErrorIfNotExists = false
-	o.MemTableSize = 64 << 10
+	o.MemTableSize, o.LBaseMaxBytes = 64<<10, 256<<10
 	db, err := pebble.Open("db", o)
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,9 @@ type directory struct {
 	path string
 	node uint16
 	log  *slog.Logger
+
+	op     string // that a refusal is of; empty: opening a store
+	backup bool   // a refusal is of a backup
 }
 
 // prepare locks the directory, creates the store in it if there is none, and checks
@@ -38,6 +41,8 @@ func (d directory) prepare() (lock io.Closer, r records, err error) {
 		if err := d.makeAll(); err != nil {
 			return nil, records{}, err
 		}
+	} else if err := d.usable(*before); err != nil {
+		return nil, records{}, err
 	}
 	_, statErr := d.fs.Stat(d.join(lockName))
 	lock, err = d.fs.Lock(d.join(lockName))
@@ -59,9 +64,13 @@ func (d directory) prepare() (lock io.Closer, r records, err error) {
 // lockRefusal tells a lock that is held from one that cannot be made.
 func (d directory) lockRefusal(err error) error {
 	if path := (*os.PathError)(nil); errors.As(err, &path) {
-		return unwritable(d.path, "cannot write in it", err)
+		return d.unwritable("cannot write in it", err)
 	}
-	return &refusal{d.path, ErrLocked, "another process has it open", remedyLocked, err}
+	remedy := remedyLocked
+	if d.op == opVerify {
+		remedy = remedyVerifyLocked
+	}
+	return d.refuse(ErrLocked, "another process has it open", remedy, err)
 }
 
 // check does the work of prepare under the lock.
@@ -76,15 +85,40 @@ func (d directory) check() (records, error) {
 			return records{}, fmt.Errorf("open store %q: store id: %w", d.path, err)
 		}
 		if err := writeMarker(d.fs, d.path, *m); err != nil {
-			return records{}, unwritable(d.path, "cannot create a store in it", err)
+			return records{}, d.unwritable("cannot create a store in it", err)
 		}
+	}
+	if err := d.usable(*m); err != nil {
+		return records{}, err
 	}
 	if m.state == stateNew {
 		if err := d.create(*m); err != nil {
 			return records{}, err
 		}
 	}
-	return d.verify(m.id)
+	r, err := d.verify(m.id)
+	if err != nil {
+		return records{}, err
+	}
+	if r.format.node != d.node {
+		return records{}, d.refuse(ErrNode,
+			fmt.Sprintf("it belongs to node number %d, not %d", r.format.node, d.node),
+			fmt.Sprintf("set the node number back to %d, or choose an empty directory", r.format.node), nil)
+	}
+	return r, nil
+}
+
+// usable refuses a directory that its marker says is none to issue from.
+func (d directory) usable(m marker) error {
+	switch m.state {
+	case stateBackup:
+		return d.refuse(ErrBackup, "it is a backup", remedyBackup, nil)
+	case stateBackingUp:
+		return d.refuse(ErrUnfinished, "it is a backup that was cut off", remedyBackingUp, nil)
+	case stateRestoring:
+		return d.refuse(ErrUnfinished, "a restore into it was cut off", remedyRestoring, nil)
+	}
+	return nil
 }
 
 // look returns the marker of the directory, nil when there is nothing in it, or a
@@ -96,38 +130,38 @@ func (d directory) look() (*marker, error) {
 	case errors.Is(err, iofs.ErrNotExist):
 		return nil, nil
 	case err != nil:
-		return nil, unwritable(d.path, "cannot read it", err)
+		return nil, d.unwritable("cannot read it", err)
 	case !info.IsDir():
-		return nil, foreign(d.path, "it is a file, not a directory", nil)
+		return nil, d.foreign("it is a file, not a directory", nil)
 	}
 	names, err := d.fs.List(d.path)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, unwritable(d.path, "cannot read it", err)
+		return nil, d.unwritable("cannot read it", err)
 	}
 	for _, name := range []string{markerName, lockName} {
 		if info, err := d.fs.Stat(d.join(name)); err == nil && !info.Mode().IsRegular() {
-			return nil, foreign(d.path, fmt.Sprintf("its %s is not a regular file", name), nil)
+			return nil, d.foreign(fmt.Sprintf("its %s is not a regular file", name), nil)
 		}
 	}
 	raw, err := readMarker(d.fs, d.path)
 	if errors.Is(err, iofs.ErrNotExist) {
 		if other := d.other(names); other != "" {
-			return nil, foreign(d.path, fmt.Sprintf("it holds %.80q but no file %s, so it is not a Truechimer store", other, markerName), nil)
+			return nil, d.foreign(fmt.Sprintf("it holds %.80q but no file %s, so it is not a Truechimer store", other, markerName), nil)
 		}
 		return nil, nil
 	}
 	if err != nil {
-		return nil, unwritable(d.path, "cannot read its marker", err)
+		return nil, d.unwritable("cannot read its marker", err)
 	}
 	m, err := decodeMarker(raw)
 	if errors.Is(err, errMarkerNewer) {
-		return nil, newer(d.path, fmt.Sprintf("it was written by a newer version: %v", err))
+		return nil, d.newer(fmt.Sprintf("it was written by a newer version: %v", err))
 	}
 	if err != nil {
-		return nil, damaged(d.path, "its file "+markerName+" is damaged", err)
+		return nil, d.damaged("its file "+markerName+" is damaged", err)
 	}
 	return &m, nil
 }
@@ -166,11 +200,11 @@ func (d directory) makeAll() error {
 		p = parent
 	}
 	if err := d.fs.MkdirAll(d.path, 0o750); err != nil {
-		return unwritable(d.path, "cannot create it", err)
+		return d.unwritable("cannot create it", err)
 	}
 	for _, p := range parents {
 		if err := syncDir(d.fs, p); err != nil {
-			return unwritable(d.path, "cannot create it", err)
+			return d.unwritable("cannot create it", err)
 		}
 	}
 	return nil
@@ -182,21 +216,21 @@ func (d directory) create(m marker) error {
 	dir := d.join(engineName)
 	if _, err := d.fs.Stat(dir); err == nil {
 		if r, err := peekRecords(d.fs, dir); err == nil && (r.ceiling.Epoch > 0 || r.format.id != m.id) {
-			return damaged(d.path, "its marker says that it was never used, but its records say otherwise", nil)
+			return d.damaged("its marker says that it was never used, but its records say otherwise", nil)
 		}
 		if err := d.fs.RemoveAll(dir); err != nil {
-			return unwritable(d.path, "cannot clear an unfinished creation", err)
+			return d.unwritable("cannot clear an unfinished creation", err)
 		}
 		if err := syncDir(d.fs, d.path); err != nil {
-			return unwritable(d.path, "cannot clear an unfinished creation", err)
+			return d.unwritable("cannot clear an unfinished creation", err)
 		}
 	}
 	if err := createEngine(d.fs, dir, formatRecord{format, m.id, d.node}, d.log); err != nil {
-		return unwritable(d.path, "cannot create a store in it", err)
+		return d.unwritable("cannot create a store in it", err)
 	}
 	m.state = stateReady
 	if err := writeMarker(d.fs, d.path, m); err != nil {
-		return unwritable(d.path, "cannot create a store in it", err)
+		return d.unwritable("cannot create a store in it", err)
 	}
 	return nil
 }
@@ -208,23 +242,19 @@ func (d directory) verify(store id) (records, error) {
 		return records{}, err
 	}
 	if err := checkLogs(d.fs, dir); err != nil {
-		return records{}, damaged(d.path, "its database is damaged", err)
+		return records{}, d.damaged("its database is damaged", err)
 	}
 	r, err := peekRecords(d.fs, dir)
 	if err != nil {
-		return records{}, damaged(d.path, "its database is damaged", err)
+		return records{}, d.damaged("its database is damaged", err)
 	}
 	switch {
 	case r.format.format > format:
-		return records{}, newer(d.path, fmt.Sprintf("its records were written by a newer version: format %d (this version knows %d)", r.format.format, format))
+		return records{}, d.newer(fmt.Sprintf("its records were written by a newer version: format %d (this version knows %d)", r.format.format, format))
 	case r.format.format != format:
-		return records{}, damaged(d.path, fmt.Sprintf("its records claim format %d, which never was", r.format.format), nil)
+		return records{}, d.damaged(fmt.Sprintf("its records claim format %d, which never was", r.format.format), nil)
 	case r.format.id != store || r.owner != store:
-		return records{}, foreign(d.path, fmt.Sprintf("its marker is of store %v, its database of %v, its ceiling of %v", store, r.format.id, r.owner), nil)
-	case r.format.node != d.node:
-		return records{}, &refusal{d.path, ErrNode,
-			fmt.Sprintf("it belongs to node number %d, not %d", r.format.node, d.node),
-			fmt.Sprintf("set the node number back to %d, or choose an empty directory", r.format.node), nil}
+		return records{}, d.foreign(fmt.Sprintf("its marker is of store %v, its database of %v, its ceiling of %v", store, r.format.id, r.owner), nil)
 	}
 	return r, nil
 }
@@ -233,24 +263,24 @@ func (d directory) verify(store id) (records, error) {
 func (d directory) verifyFormat(dir string) error {
 	text, err := atomicfs.ReadMarker(d.fs, dir, "format-version")
 	if err != nil {
-		return damaged(d.path, "its database is missing", err)
+		return d.damaged("its database is missing", err)
 	}
 	version, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {
-		return damaged(d.path, "its database has no format", err)
+		return d.damaged("its database has no format", err)
 	}
 	if version > uint64(engineFormat) {
-		return newer(d.path, fmt.Sprintf("its database was written by a newer version: format %d (this version knows %d)", version, engineFormat))
+		return d.newer(fmt.Sprintf("its database was written by a newer version: format %d (this version knows %d)", version, engineFormat))
 	}
 	if version < uint64(engineFormat) {
-		return damaged(d.path, fmt.Sprintf("its database claims format %d, older than any that was ever written (%d)", version, engineFormat), nil)
+		return d.damaged(fmt.Sprintf("its database claims format %d, older than any that was ever written (%d)", version, engineFormat), nil)
 	}
 	desc, err := pebble.Peek(dir, d.fs)
 	if err != nil {
-		return damaged(d.path, "its database cannot be read", err)
+		return d.damaged("its database cannot be read", err)
 	}
 	if !desc.Exists {
-		return damaged(d.path, "its database is missing", nil)
+		return d.damaged("its database is missing", nil)
 	}
 	return nil
 }

@@ -1,10 +1,12 @@
 // Package store keeps on disk what must survive a crash, and issues hybrid timestamps
 // that do. Open guards one data directory; Issuer issues timestamps below a ceiling
-// that is always on disk first.
+// that is always on disk first; Streams keeps streams of events, each with a gapless
+// sequence and a timestamp.
 //
 // It promises (windowed): timestamps of one store are unique and rise across restarts,
-// kill -9 and power loss (H1, H5, H7), as long as nobody calls Rebase. What a write
-// acknowledged is synced. A directory that is foreign, locked, newer or damaged is
+// kill -9 and power loss (H1, H5, H7), as long as nobody calls Rebase. And (recorded): an
+// event that was acknowledged, read or watched is there after any crash, with its sequence
+// and its timestamp (H15). What a write acknowledged is synced. A directory that is foreign, locked, newer or damaged is
 // refused before anything in it is changed, with an error that wraps ErrRefused and
 // says what to do.
 //
@@ -15,9 +17,14 @@
 // Hazard: storage that lies about syncs, a restored snapshot of the disk, or files of
 // the database removed by hand bring back an old ceiling, and timestamps may then
 // repeat. So does damage to the very last record of the log: it cannot be told from a
-// write that a power cut tore. (Other damage to the log is found.) A failed sync fences the store for good: all calls
-// return ErrFenced, nothing more is acknowledged, and the process has to be restarted.
+// write that a power cut tore. (Other damage to the log is found.) A failed sync fences the
+// store for good: all calls return ErrFenced, nothing more is acknowledged, and the process
+// has to be restarted.
+//
+// Backup makes a copy of a store that is at work, Restore a new store of such a copy, and
+// Verify proves either from end to end.
 //
 // In the directory: TRUECHIMER, the format record; LOCK; and pebble, the database. Its
-// keys start with a table byte: 00 format, store id and node; 01 the ceiling.
+// keys start with a table byte: 00 format, store id and node; 01 the ceiling; 10 to 14 the
+// streams, see event.go. A backup has an INVENTORY besides, and no LOCK.
 package store

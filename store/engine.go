@@ -6,6 +6,8 @@ import (
 	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -17,15 +19,31 @@ const (
 
 	engineName = "pebble"
 
-	cacheLenBytes    = 8 << 20
-	memTableLenBytes = 4 << 20
-	filesMax         = 256
+	// What is appended is sorted again and again on its way down the levels, which costs more
+	// than all else together. The larger what goes down at a time, the fewer times; the log is
+	// as long, and an open after a crash replays it.
+	memTableLenBytes = 16 << 20
+	levelBaseLen     = 256 << 20
+	tableLenBytes    = 8 << 20
+	blockLenBytes    = 16 << 10
+
+	cacheLenBytes = 16 << 20
+	filesMax      = 256
+	filterBits    = 10 // of a Bloom filter, for each key: one in a hundred looks is for nothing
+
+	// memTablesMax is how many tables may be in memory, those on their way to disk included,
+	// and sublevelsMax how many sublevels of the first level there may be. Where the database
+	// meets such a limit it makes every writer wait, ceilings too: so its own limits are higher,
+	// and only the committer keeps to these; see pressed.
+	memTablesMax = 4
+	sublevelsMax = 20
 )
 
 // engineOptions are the same for every open but for the file system and the rights.
-func engineOptions(fs vfs.FS, fence *fence, log *slog.Logger) *pebble.Options {
+func engineOptions(fs *engineFS, log *slog.Logger) *pebble.Options {
+	fence := fs.fence
 	o := &pebble.Options{
-		FS:                 engineFS{fs, fence},
+		FS:                 fs,
 		FormatMajorVersion: engineFormat,
 		Logger:             &engineLogger{fence: fence, log: log},
 		EventListener: &pebble.EventListener{
@@ -40,22 +58,41 @@ func engineOptions(fs vfs.FS, fence *fence, log *slog.Logger) *pebble.Options {
 				park()
 			},
 		},
-		CacheSize:        cacheLenBytes,
-		MemTableSize:     memTableLenBytes,
-		MaxOpenFiles:     filesMax,
-		DisableWAL:       false,
-		NoSyncOnClose:    false,
-		ErrorIfNotExists: true,
+		CacheSize:                   cacheLenBytes,
+		MemTableSize:                memTableLenBytes,
+		MemTableStopWritesThreshold: 2 * memTablesMax,
+		L0StopWritesThreshold:       4 * sublevelsMax,
+		LBaseMaxBytes:               levelBaseLen,
+		MaxOpenFiles:                filesMax,
+		DisableWAL:                  false,
+		NoSyncOnClose:               false,
+		ErrorIfNotExists:            true,
 	}
+	for i := range o.Levels {
+		l := &o.Levels[i]
+		l.BlockSize = blockLenBytes
+		l.FilterPolicy = bloom.FilterPolicy(filterBits)
+		l.Compression = func() *sstable.CompressionProfile { return sstable.FastestCompression }
+		o.TargetFileSizes[i] = tableLenBytes
+	}
+	// Tables of the first level are soon written again.
+	o.Levels[0].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	o.Experimental.CompactionScheduler = new(compactions)
 	return o
+}
+
+// pressed reports whether the database has so much to write out and to sort that who
+// appends has to wait.
+func pressed(db *pebble.DB) bool {
+	m := db.Metrics()
+	return m.MemTable.Size >= memTablesMax*memTableLenBytes || m.Levels[0].Sublevels >= sublevelsMax
 }
 
 // createEngine makes the database in dir with its first records and closes it again.
 func createEngine(fs vfs.FS, dir string, r formatRecord, log *slog.Logger) error {
 	fence := newFence(nil)
 	err := fence.guard(func() error {
-		o := engineOptions(fs, fence, log)
+		o := engineOptions(newEngineFS(fs, dir, fence), log)
 		o.ErrorIfNotExists, o.ErrorIfExists = false, true
 		db, err := pebble.Open(dir, o)
 		if err != nil {
@@ -136,34 +173,43 @@ func get(db *pebble.DB, key []byte) ([]byte, error) {
 	return b, closer.Close()
 }
 
-// peekRecords reads the records of the database in dir without changing a byte of it:
+// peekRecords reads the records of the database in dir without changing a byte of it.
+func peekRecords(fs vfs.FS, dir string) (r records, err error) {
+	err = peek(fs, dir, func(db *pebble.DB) (err error) {
+		if err = scanRecords(db); err == nil {
+			r, err = readRecords(db)
+		}
+		return err
+	})
+	if err != nil {
+		return records{}, err
+	}
+	return r, nil
+}
+
+// peek opens the database in dir, calls look and closes it again, without changing a byte:
 // Pebble replays the log in memory, and would refuse a damaged one here.
-func peekRecords(fs vfs.FS, dir string) (records, error) {
+func peek(fs vfs.FS, dir string, look func(*pebble.DB) error) error {
 	fence := newFence(nil)
-	var r records
-	err := fence.guard(func() (err error) {
+	err := fence.guard(func() error {
 		sealed := sealedFS{fs}
 		lock, err := pebble.LockDirectory(dir, sealed)
 		if err != nil {
 			return err
 		}
-		o := engineOptions(sealed, fence, slog.New(slog.DiscardHandler))
+		o := engineOptions(newEngineFS(sealed, dir, fence), slog.New(slog.DiscardHandler))
 		o.ReadOnly, o.Lock = true, lock
+		// A goroutine of Pebble reads these, and panics where Open fails meanwhile.
+		o.DisableTableStats = true
 		o.EventListener.DataCorruption = func(pebble.DataCorruptionInfo) {} // it is the error of a read
 		db, err := pebble.Open(dir, o)
 		if err != nil {
 			return errors.Join(err, lock.Close())
 		}
-		if err = scanRecords(db); err == nil {
-			r, err = readRecords(db)
-		}
-		return errors.Join(err, db.Close(), lock.Close())
+		return errors.Join(look(db), db.Close(), lock.Close())
 	})
 	if fence.err() != nil {
-		return records{}, fence.cause // nothing was written: it is no fence to the caller
+		return fence.cause // nothing was written: it is no fence to the caller
 	}
-	if err != nil {
-		return records{}, err
-	}
-	return r, nil
+	return err
 }

@@ -55,3 +55,75 @@ func Example() {
 	// epoch 1 later than before: true
 	// epoch 2 later than before: true
 }
+
+// A chat: what is appended has a sequence that every reader agrees on, and a timestamp that
+// is greater than that of what it answers.
+func ExampleStreams() {
+	dir, err := os.MkdirTemp("", "store")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	s, err := store.Open(dir, store.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	issuer, err := store.NewIssuer(s, store.IssuerOptions{
+		Physical: func() int64 { return time.Now().UnixNano() },
+		Bound:    func() (int64, time.Duration, error) { return time.Now().UnixNano(), 5 * time.Millisecond, nil },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer issuer.Close()
+	if err := issuer.Start(); err != nil {
+		log.Fatal(err)
+	}
+	streams, err := store.NewStreams(s, issuer, store.StreamsOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer streams.Close()
+	ctx := context.Background()
+
+	say := func(text, key string, seen hlc.Timestamp) store.Receipt {
+		receipt, err := streams.Append(ctx, store.Batch{
+			Entries: []store.Entry{{Stream: "chat/42", Payload: []byte(text)}},
+			Observe: seen, // what it answers
+			Key:     key,  // to try again without saying it twice
+		})
+		if err != nil {
+			log.Fatal(err) // says what to do
+		}
+		return receipt
+	}
+	question := say("lunch?", "alice 1", 0)
+	answer := say("at noon", "bob 1", question.Timestamp)
+	again := say("at noon", "bob 1", question.Timestamp)
+	fmt.Println(answer.Sequences, answer.Timestamp > question.Timestamp, again.Repeated)
+
+	page, err := streams.Read(ctx, "chat/42", store.Query{Reverse: true, Limit: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%d %s\n", page.Events[0].Sequence, page.Events[0].Payload)
+
+	watcher, err := streams.Watch(ctx, store.Selection{Prefix: "chat/"}, store.Start{Oldest: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer watcher.Close()
+	delivery, err := watcher.Next(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, e := range delivery.Events {
+		fmt.Printf("%s %d %s\n", e.Stream, e.Sequence, e.Payload)
+	}
+	// Output:
+	// [2] true true
+	// 2 at noon
+	// chat/42 1 lunch?
+	// chat/42 2 at noon
+}

@@ -245,6 +245,27 @@ func (i *Issuer) Observe(ctx context.Context, r hlc.Timestamp) (hlc.Timestamp, e
 	return i.slow(ctx, call{observe: true, r: r})
 }
 
+// reserveAfter reserves n timestamps that are all greater than r and returns the first, and
+// the epoch that they belong to. It waits and fails like Observe and NowN.
+func (i *Issuer) reserveAfter(ctx context.Context, r hlc.Timestamp, n int) (first hlc.Timestamp, epoch uint64, err error) {
+	for {
+		epoch = i.serving.Load()
+		observe := r > i.clock.Last()
+		if observe {
+			first, err = i.Observe(ctx, r)
+		}
+		if err == nil && (n > 1 || !observe) {
+			first, err = i.NowN(ctx, n)
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		if epoch != 0 && i.serving.Load() == epoch {
+			return first, epoch, nil
+		}
+	}
+}
+
 // reserve asks for a save when ts, which may have jumped ahead, has come close to the
 // ceiling: within half of what a save leaves at least.
 func (i *Issuer) reserve(ts hlc.Timestamp) {

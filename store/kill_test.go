@@ -21,6 +21,8 @@ import (
 const (
 	childIssues = "issue" // arguments: directory, offset of the physical clock
 	childOpens  = "open"  // arguments: directory, node number
+	childFills  = "fill"  // arguments: directory; see fillLarge
+	childLoads  = "load"  // arguments: directory, duration; see loadLarge
 )
 
 // child is what a re-run of the test binary does, see TestMain.
@@ -28,6 +30,15 @@ func child(mode, dir, arg string) error {
 	n, err := time.ParseDuration(arg)
 	if err != nil {
 		return err
+	}
+	switch mode {
+	case childFills:
+		return fillLarge(dir)
+	case childLoads:
+		return loadLarge(dir, n)
+	}
+	if mode == childAppends {
+		return appendChild(dir, n)
 	}
 	s, err := Open(dir, Options{Node: 7})
 	if err != nil {

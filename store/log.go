@@ -42,7 +42,8 @@ const (
 	logFirst                  = 1
 
 	// writersMax is how many goroutines may have a write on its way to disk: the holder
-	// of Store.mu.
+	// of Store.mu, which the committer of the streams takes too. With two writers, damage to
+	// the last two records would look like a torn end.
 	writersMax = 1
 )
 

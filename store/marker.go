@@ -24,6 +24,10 @@ const (
 	markerTitle = "truechimer store"
 	stateNew    = "creating" // nothing was ever issued from here
 	stateReady  = "ready"
+
+	stateBackup    = "backup"
+	stateBackingUp = "backup unfinished"
+	stateRestoring = "restore unfinished"
 )
 
 // errMarkerNewer reports an intact marker of a format that this version does not know.
@@ -87,7 +91,9 @@ func decodeMarker(b []byte) (marker, error) {
 	}
 	copy(m.id[:], raw)
 	m.state = strings.TrimPrefix(lines[3], "state ")
-	if m.state != stateNew && m.state != stateReady {
+	switch m.state {
+	case stateNew, stateReady, stateBackup, stateBackingUp, stateRestoring:
+	default:
 		return marker{}, fmt.Errorf("unknown state %.20q", m.state)
 	}
 	if string(m.encode()) != text { // one spelling only
@@ -140,10 +146,14 @@ func syncDir(fs vfs.FS, dir string) error {
 
 // checksum is CRC-32C, which finds every burst of damage up to 32 bits.
 func checksum(parts ...[]byte) uint32 {
-	table := crc32.MakeTable(crc32.Castagnoli) // made once, by the standard library
 	var sum uint32
 	for _, p := range parts {
-		sum = crc32.Update(sum, table, p)
+		sum = addChecksum(sum, p)
 	}
 	return sum
+}
+
+// addChecksum returns the checksum of what sum is of, and p behind it.
+func addChecksum(sum uint32, p []byte) uint32 {
+	return crc32.Update(sum, crc32.MakeTable(crc32.Castagnoli), p) // made once, by the standard library
 }

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// ErrRefused is what every refusal of Open wraps; the directory is then as it was.
+// ErrRefused is what every refusal of Open, Backup, Restore and Verify wraps; the directory
+// is then as it was.
 var ErrRefused = errors.New("store refused")
 
 // The reasons of a refusal. Each comes together with ErrRefused.
@@ -22,6 +23,10 @@ var (
 	ErrDamaged = errors.New("store: damaged")
 	// ErrNode reports a store that belongs to another node number.
 	ErrNode = errors.New("store: belongs to another node")
+	// ErrBackup reports a backup, which is to be restored and not to be opened.
+	ErrBackup = errors.New("store: a backup")
+	// ErrUnfinished reports a backup or a restore that was cut off.
+	ErrUnfinished = errors.New("store: unfinished")
 	// ErrUnwritable reports a directory that cannot be created, read or written.
 	ErrUnwritable = errors.New("store: directory not usable")
 )
@@ -40,8 +45,9 @@ var (
 	ErrOrder = errors.New("store: refused to break the order of ceilings")
 )
 
-// refusal is an error of Open: dir, what is wrong with it, and what to do.
+// refusal says what was to be done with dir, what is wrong with it, and what to do.
 type refusal struct {
+	op     string
 	dir    string
 	kind   error // one of the reasons above
 	what   string
@@ -51,7 +57,7 @@ type refusal struct {
 
 // Error puts what to do last.
 func (r *refusal) Error() string {
-	s := fmt.Sprintf("open store %q: %s", r.dir, r.what)
+	s := fmt.Sprintf("%s %q: %s", r.op, r.dir, r.what)
 	if r.cause != nil {
 		cause, _, _ := strings.Cut(r.cause.Error(), "\n") // one sentence; the rest is for errors.As
 		s += ": " + cause
@@ -71,31 +77,51 @@ func (r *refusal) Unwrap() []error {
 const (
 	remedyForeign = "nothing was changed; choose an empty directory, or the one that this store was created in"
 	remedyNewer   = "nothing was changed; run the version that wrote it, or a newer one"
-	remedyDamaged = "nothing was changed; move the directory aside and start an empty one under a new node number " +
-		"(its ceiling is lost, so under the old number timestamps could repeat), or restore it from a backup " +
-		"(which may hold an old ceiling, so timestamps may repeat: have it observe the greatest one that was ever " +
-		"issued, with truechimer observe, before anything else asks it)"
-	remedyFull       = "free some space on that file system, 16 MiB at least, and start again"
-	remedyUnwritable = "choose a directory that this user may write, or create it and give it to this user"
-	remedyLocked     = "stop the other truechimer that has it open, or give this one a directory of its own"
+	remedyDamaged = "nothing was changed; restore the last backup of it into an empty directory, with truechimer restore; " +
+		"or move the directory aside and start an empty one under a new node number " +
+		"(its ceiling is lost, so under the old number timestamps could repeat)"
+	remedyDamagedBackup = "nothing was changed; use another backup"
+	remedyBackup        = "nothing was changed; restore it into an empty directory, with truechimer restore, and open that one"
+	remedyBackingUp     = "nothing was changed; remove it, and take another backup"
+	remedyRestoring     = "nothing was changed; remove it, and restore the backup again"
+	remedyNoBackup      = "nothing was changed; name the directory of a backup that truechimer backup has made"
+	remedyNoStore       = "name the data directory of a store, or the directory of a backup"
+	remedyVacant        = "nothing was changed; choose a directory that is empty, or does not exist yet"
+	remedyVerifyLocked  = "stop the server first; or, while it runs, take a backup with truechimer backup, and verify that"
+	remedyFull          = "free some space on that file system, 16 MiB at least, and start again"
+	remedyUnwritable    = "choose a directory that this user may write, or create it and give it to this user"
+	remedyLocked        = "stop the other truechimer that has it open, or give this one a directory of its own"
 )
 
-func foreign(dir, what string, cause error) error {
-	return &refusal{dir, ErrForeign, what, remedyForeign, cause}
+// refuse returns a refusal of the directory.
+func (d directory) refuse(kind error, what, remedy string, cause error) error {
+	op := d.op
+	if op == "" {
+		op = "open store"
+	}
+	return &refusal{op, d.path, kind, what, remedy, cause}
 }
 
-func newer(dir, what string) error {
-	return &refusal{dir, ErrNewer, what, remedyNewer, nil}
+func (d directory) foreign(what string, cause error) error {
+	return d.refuse(ErrForeign, what, remedyForeign, cause)
 }
 
-func damaged(dir, what string, cause error) error {
-	return &refusal{dir, ErrDamaged, what, remedyDamaged, cause}
+func (d directory) newer(what string) error {
+	return d.refuse(ErrNewer, what, remedyNewer, nil)
 }
 
-func unwritable(dir, what string, cause error) error {
+func (d directory) damaged(what string, cause error) error {
+	remedy := remedyDamaged
+	if d.backup {
+		remedy = remedyDamagedBackup
+	}
+	return d.refuse(ErrDamaged, what, remedy, cause)
+}
+
+func (d directory) unwritable(what string, cause error) error {
 	remedy := remedyUnwritable
 	if errors.Is(cause, syscall.ENOSPC) {
 		remedy = remedyFull
 	}
-	return &refusal{dir, ErrUnwritable, what, remedy, cause}
+	return d.refuse(ErrUnwritable, what, remedy, cause)
 }

@@ -268,7 +268,7 @@ func TestRefusals(t *testing.T) {
 			write(t, filepath.Join(dir, markerName), string(m.encode()))
 			return dir
 		}, ErrDamaged, "never used"},
-		{"marker flipped", 7, damage(markerName, 0.5), ErrDamaged, "restore it from a backup (which may hold an old ceiling, so timestamps may repeat:"},
+		{"marker flipped", 7, damage(markerName, 0.5), ErrDamaged, "with truechimer restore; or move the directory aside"},
 		{"manifest flipped", 7, damage("pebble/MANIFEST-*", 0.5), ErrDamaged, "restore"},
 		{"log flipped", 7, damage("pebble/*.log", 0.4), ErrDamaged, "restore"},
 		{"table flipped", 7, damage("pebble/*.sst", 0.02), ErrDamaged, "restore"},

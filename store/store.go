@@ -15,14 +15,20 @@ import (
 
 // Store is an open data directory. All its methods may be called concurrently.
 type Store struct {
-	dir   string
-	id    id
-	node  uint16
-	db    *pebble.DB
-	lock  io.Closer
-	fence *fence
+	fs      vfs.FS
+	dir     string
+	id      id
+	node    uint16
+	engine  *engineFS
+	db      *pebble.DB
+	lock    io.Closer
+	fence   *fence
+	backups backups
 
-	mu      sync.Mutex // orders the writers of the ceiling; held across their sync
+	reading sync.RWMutex // held for reading across reads of the database; for writing across its end
+	ended   bool         // guarded by reading
+
+	mu      sync.Mutex // orders all writes to the database; held across their sync
 	ceiling Ceiling    // as it was last written or read
 	closed  bool
 }
@@ -56,7 +62,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, id: r.format.id, node: o.Node, lock: lock, fence: newFence(o.Logger), ceiling: r.ceiling}
+	s := &Store{fs: o.fs, dir: dir, id: r.format.id, node: o.Node, lock: lock, fence: newFence(o.Logger), ceiling: r.ceiling}
+	s.engine = newEngineFS(o.fs, o.fs.PathJoin(dir, engineName), s.fence)
+	s.backups.init()
 	if err := s.openEngine(o); err != nil {
 		if !errors.Is(err, ErrFenced) { // else Pebble may still be at work in there
 			err = errors.Join(err, lock.Close())
@@ -69,7 +77,7 @@ func Open(dir string, o Options) (*Store, error) {
 // openEngine opens the database for writing and reads back what prepare has read.
 func (s *Store) openEngine(o Options) error {
 	return s.fence.guard(func() error {
-		db, err := pebble.Open(o.fs.PathJoin(s.dir, engineName), engineOptions(o.fs, s.fence, o.Logger))
+		db, err := pebble.Open(s.engine.dir, engineOptions(s.engine, o.Logger))
 		if err != nil {
 			return fmt.Errorf("open store %q: open database: %w", s.dir, err)
 		}
@@ -85,7 +93,8 @@ func (s *Store) openEngine(o Options) error {
 	})
 }
 
-// canonical returns one name for one directory: the lock inside a process goes by name.
+// canonical returns one name for one directory, which need not exist: the lock inside a
+// process goes by name.
 func canonical(dir string) string {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -94,7 +103,11 @@ func canonical(dir string) string {
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
 		return real
 	}
-	return abs
+	parent := filepath.Dir(abs)
+	if parent == abs {
+		return abs
+	}
+	return filepath.Join(canonical(parent), filepath.Base(abs))
 }
 
 // ID returns the random name that the store got when it was created, 32 hexadecimal
@@ -107,7 +120,7 @@ func (s *Store) Fenced() <-chan struct{} { return s.fence.up }
 // Err returns nil, or why the store is fenced: an error that wraps ErrFenced.
 func (s *Store) Err() error { return s.fence.err() }
 
-// Close waits for the write in progress and closes the store; later calls return
+// Close ends a backup, waits for the write in progress and closes the store; later calls return
 // ErrClosed, a second Close nil. A fenced store returns an error that wraps ErrFenced
 // and keeps its lock and memory until the process ends: parts of the database may still
 // be at work in the directory, and nobody else may be.
@@ -118,13 +131,47 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	if err := s.fence.guard(s.db.Close); err != nil {
+	s.backups.close(s.fence)
+	if err := s.fence.guard(s.end); err != nil {
 		if s.fence.err() != nil {
 			return err
 		}
 		return errors.Join(fmt.Errorf("close store %q: %w", s.dir, err), s.lock.Close())
 	}
 	return s.lock.Close()
+}
+
+// end waits for the reads in progress and closes the database.
+func (s *Store) end() error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.ended = true
+	return s.db.Close()
+}
+
+// read calls do with the database, and returns its error. It fails with ErrClosed and
+// ErrFenced; do may go on after the latter, and must not touch what its caller can reach.
+func (s *Store) read(do func(db *pebble.DB) error) error {
+	return s.fence.guard(func() error {
+		s.reading.RLock()
+		defer s.reading.RUnlock()
+		if s.ended {
+			return ErrClosed
+		}
+		return do(s.db)
+	})
+}
+
+// fetch is read for what has a result.
+func fetch[T any](s *Store, do func(db *pebble.DB) (T, error)) (T, error) {
+	var result, none T
+	if err := s.read(func(db *pebble.DB) (err error) {
+		result, err = do(db)
+		return err
+	}); err != nil {
+		return none, err // and result may still be written
+	}
+	return result, nil
 }
 
 // Load implements CeilingStore.
@@ -198,11 +245,30 @@ func (s *Store) update(rule func(Ceiling) (Ceiling, error)) (Ceiling, error) {
 		return Ceiling{}, fmt.Errorf("%w: %w", ErrOrder, err)
 	}
 	value := encodeCeiling(s.id, next)
-	err = s.fence.guard(func() error { return s.db.Set(ceilingKey(), value, pebble.Sync) })
-	if err != nil {
-		s.fence.raise(err)
-		return Ceiling{}, s.fence.err()
+	if err := s.write(func() error { return s.db.Set(ceilingKey(), value, pebble.Sync) }); err != nil {
+		return Ceiling{}, err
 	}
 	s.ceiling = next
 	return next, nil
+}
+
+// write does a synced write to the database. Any failure fences the store, because what is
+// on disk is then unknown. s.mu is held: only one write at a time is on its way (see log.go).
+func (s *Store) write(do func() error) error {
+	if err := s.fence.guard(do); err != nil {
+		s.fence.raise(err)
+		return s.fence.err()
+	}
+	return nil
+}
+
+// apply makes a batch durable. It fails with ErrClosed, and like write; after ErrFenced the
+// batch is not the caller's any more.
+func (s *Store) apply(b *pebble.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	return s.write(func() error { return s.db.Apply(b, pebble.Sync) })
 }
