@@ -157,6 +157,7 @@ var masks = []struct {
 	{regexp.MustCompile(`[+-]?\b(\d+(\.\d+)?(ns|µs|ms|h|m|s))+\b`), "SPAN"},
 	{regexp.MustCompile(`2\^-\d+ s`), "2^-N s"},
 	{regexp.MustCompile(`version \S+,`), "version V,"},
+	{regexp.MustCompile(`\d+ MiB of the disk free`), "N MiB of the disk free"},
 	{regexp.MustCompile(`(Ns"):(-?\d+)`), "$1:N"},
 	{regexp.MustCompile(`(precisionLog2"):(-?\d+)`), "$1:N"},
 	{regexp.MustCompile(`kernel's receive timestamp|read after the receive`), "STAMP"}, // see netio.Client

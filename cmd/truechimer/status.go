@@ -80,6 +80,7 @@ func writeStatus(out io.Writer, s *rpc.StatusResponse, colour bool, width int) e
 	if t := s.Clock.Timescale; t != "" && t != "UTC" {
 		row("", "timescale %s", t)
 	}
+	writeStreams(row, s.Streams)
 	row("ntp", "%s", strings.Join(s.Ntp.Listen, ", "))
 	for _, words := range verdictWords(s.Ntp.Verdicts) {
 		row("", "%s", words)
@@ -259,6 +260,31 @@ func writeHLC(row add, h *rpc.Hlc, notReady []string) {
 	}
 	if h.StartLeadNs > 0 {
 		row("", "started %v ahead, above all that was issued before", ns(h.StartLeadNs))
+	}
+}
+
+// writeStreams says what the event streams are doing; nil where the server has none.
+func writeStreams(row add, s *rpc.Streams) {
+	switch {
+	case s == nil:
+		return
+	case s.Streams == 0:
+		row("streams", "none yet")
+	default:
+		row("streams", "%s, %s appended since the start, %d watching, %d waiting for the disk", counted(s.Streams, "stream"), counted(s.Events, "event"), s.Watchers, s.Queued)
+	}
+	if s.Closed != 0 {
+		row("", "closed up to %s", hlc.Timestamp(s.Closed))
+	}
+	if refused := s.Busy + s.Full; refused > 0 {
+		row("", "%s refused: %d for a full queue, %d for a full disk", counted(refused, "call"), s.Busy, s.Full)
+	}
+	if s.FreeBytes != 0 {
+		appends := ""
+		if s.NearlyFull {
+			appends = "; nothing is appended"
+		}
+		row("", "%d MiB of the disk free, %d MiB kept in reserve%s", s.FreeBytes>>20, s.ReserveBytes>>20, appends)
 	}
 }
 

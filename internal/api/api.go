@@ -59,6 +59,8 @@ type Node interface {
 	MakeStep(offset time.Duration) (taken time.Duration, err error)
 	// Rebase ends the given epoch and brings the hybrid clock back to the time.
 	Rebase(ctx context.Context, epoch uint64) (Rebased, error)
+	// Backup backs the store up, as store.Backup does.
+	Backup(ctx context.Context, dir string, progress func(store.Progress)) (store.BackupResult, error)
 }
 
 var (
@@ -111,6 +113,7 @@ type State struct {
 	HeldJump      time.Duration // the clock jump that is held; 0 when none is
 	PhysicalAhead time.Duration // of the hybrid clock's physical time ahead of the time served
 	Fenced        error         // why the store is fenced, or nil
+	Streams       store.StreamsStatus
 
 	NTPListen        []string
 	NTPVerdicts      map[string]uint64
@@ -164,21 +167,27 @@ type Rebased struct {
 
 // Services are what a Server answers from.
 type Services struct {
-	Issuer Issuer
-	Node   Node
+	Issuer  Issuer
+	Node    Node
+	Streams Streams
 	// Timescale names what timestamps and intervals are measured on; empty: UTC.
 	Timescale string
 }
 
 const (
-	requestLenMax     = 64 << 10 // bytes; the largest request is a few dozen
+	requestLenMax = 64 << 10 // bytes; most requests are a few dozen
+	// namesLenMax and appendLenMax are for the requests that can be larger, in JSON: names are
+	// in quotes, payloads are base64, and an entry has its fields besides.
+	namesLenMax  = requestLenMax + store.NamesMax*(store.NameLenMax+len(`"",`))
+	appendLenMax = requestLenMax + store.BatchLenMax*4/3 + store.BatchEventsMax*(store.NameLenMax+len(`{"stream":"","payload":"====","expected":"18446744073709551615"},`))
+
 	headerLenMax      = 16 << 10
 	headerTimeout     = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
-	compressLenMin    = 1024 // smaller replies cost more to compress than to send
-	connectionsMax    = 4096 // of all listeners
-	callsMax          = 4096 // in progress, of all connections
-	streamsMax        = 256  // of one connection
+	compressLenMin    = 1024                         // smaller replies cost more to compress than to send
+	callsMax          = 4096                         // in progress, of all connections, besides the watches
+	connectionsMax    = callsMax + store.WatchersMax // of all listeners
+	streamsMax        = 256                          // of one connection
 	stopTimeout       = 2 * time.Second
 	metricsInFlight   = 4
 	metricsTimeout    = 5 * time.Second
@@ -186,8 +195,12 @@ const (
 	callMax           = time.Minute      // request, answer and all; the longest Wait takes half of it
 )
 
-// errFull is the answer to a call too many.
-var errFull = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d calls are in progress, and no more are taken; ask again in a moment, with fewer at a time", callsMax))
+// The answers to a call too many.
+var (
+	errFull    = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d calls are in progress, and no more are taken; ask again in a moment, with fewer at a time", callsMax))
+	errWatches = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d watches are in progress, and no more are taken; end some, or watch more streams with one", store.WatchersMax))
+	errBackup  = connect.NewError(connect.CodeResourceExhausted, errors.New("a backup is being made already; ask again once it is complete"))
+)
 
 // Server serves the API on its listeners.
 type Server struct {
@@ -223,7 +236,7 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Serve answers until ctx ends; calls in progress then have a moment to finish.
 func (s *Server) Serve(ctx context.Context, services Services) error {
 	server := http.Server{
-		Handler:           newHandler(services, callsMax, s.log),
+		Handler:           newHandler(ctx, services, callsMax, s.log),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       callMax,
 		WriteTimeout:      callMax,
@@ -269,12 +282,14 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
-// newHandler serves at most so many calls at a time; health and metrics are not calls.
-func newHandler(s Services, calls int, log *slog.Logger) http.Handler {
+// newHandler serves at most so many calls at a time; health and metrics are not calls. When
+// stopping ends, answers without an end do.
+func newHandler(stopping context.Context, s Services, calls int, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(requestLenMax),
 		connect.WithCompressMinBytes(compressLenMin),
+		connect.WithConditionalHandlerOptions(optionsOf),
 		connect.WithCodec(jsonCodec{"json"}),
 		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
 		connect.WithRecover(func(_ context.Context, spec connect.Spec, _ http.Header, p any) error {
@@ -282,13 +297,16 @@ func newHandler(s Services, calls int, log *slog.Logger) http.Handler {
 			return connect.NewError(connect.CodeInternal, errors.New("the call failed inside the server; its log has the cause"))
 		}),
 	}
-	slots := make(chan struct{}, calls)
-	refusals := connect.NewErrorWriter(options...)
+	limits := newLimits(calls, connect.NewErrorWriter(options...))
 	timescale := cmp.Or(s.Timescale, timescaleUTC)
-	path, service := rpcconnect.NewClockServiceHandler(&clockService{s.Issuer, timescale}, options...)
-	mux.Handle(path, guardCall(knownCalls(limitCalls(service, slots, refusals), rpc.File_truechimer_v1_clock_proto, refusals)))
-	path, service = rpcconnect.NewNodeServiceHandler(newNodeService(s.Node, timescale), options...)
-	mux.Handle(path, guardCall(knownCalls(limitCalls(service, slots, refusals), rpc.File_truechimer_v1_node_proto, refusals)))
+	mount := func(file protoreflect.FileDescriptor) func(path string, service http.Handler) {
+		return func(path string, service http.Handler) {
+			mux.Handle(path, guardCall(knownCalls(limits.apply(service), file, limits.refusals)))
+		}
+	}
+	mount(rpc.File_truechimer_v1_clock_proto)(rpcconnect.NewClockServiceHandler(&clockService{s.Issuer, timescale}, options...))
+	mount(rpc.File_truechimer_v1_node_proto)(rpcconnect.NewNodeServiceHandler(newNodeService(stopping, s.Node, timescale), options...))
+	mount(rpc.File_truechimer_v1_stream_proto)(rpcconnect.NewStreamServiceHandler(&streamService{s.Streams, stopping}, options...))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { report(w, nil) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().Unhealthy) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().NotReady) })
@@ -337,7 +355,8 @@ func guardCall(next http.Handler) http.Handler {
 }
 
 // knownCalls refuses a call that the one service of a file does not have, in the protocol
-// that it came in and with those that it has.
+// that it came in and with those that it has, and one whose answer is of another kind than
+// its type can hold.
 func knownCalls(next http.Handler, file protoreflect.FileDescriptor, refusals *connect.ErrorWriter) http.Handler {
 	service := file.Services().Get(0)
 	var calls []string
@@ -346,12 +365,23 @@ func knownCalls(next http.Handler, file protoreflect.FileDescriptor, refusals *c
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, call, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		if slices.Contains(calls, call) {
-			next.ServeHTTP(w, r)
+		i := slices.Index(calls, call)
+		if i < 0 {
+			err := fmt.Errorf("%s has no call %q; its calls are %s", service.Name(), clipped(call), strings.Join(calls, ", "))
+			_ = refusals.Write(w, r, connect.NewError(connect.CodeUnimplemented, err)) // a client that is gone needs no answer
 			return
 		}
-		err := fmt.Errorf("%s has no call %q; its calls are %s", service.Name(), clipped(call), strings.Join(calls, ", "))
-		_ = refusals.Write(w, r, connect.NewError(connect.CodeUnimplemented, err)) // a client that is gone needs no answer
+		contentType := strings.ToLower(r.Header.Get("Content-Type"))
+		one := strings.HasPrefix(contentType, "application/json") || strings.HasPrefix(contentType, "application/proto")
+		many := strings.HasPrefix(contentType, "application/connect+")
+		switch stream := service.Methods().Get(i).IsStreamingServer(); {
+		case stream && one:
+			http.Error(w, call+" is answered with a stream: its Content-Type is application/connect+json (or that of gRPC), and each message has an envelope; truechimer watch does all that", http.StatusUnsupportedMediaType)
+		case !stream && many:
+			http.Error(w, call+" is answered with one message: its Content-Type is application/json (or that of gRPC)", http.StatusUnsupportedMediaType)
+		default:
+			next.ServeHTTP(w, r)
+		}
 	})
 }
 
@@ -362,19 +392,6 @@ func clipped(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "..."
-}
-
-// limitCalls refuses a call that finds no slot free, in the protocol that it came in.
-func limitCalls(next http.Handler, slots chan struct{}, refusals *connect.ErrorWriter) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-			next.ServeHTTP(w, r)
-		default:
-			_ = refusals.Write(w, r, errFull) // a client that is gone needs no answer
-		}
-	})
 }
 
 // guardHost refuses requests that were sent to a name other than localhost. Without it a

@@ -29,7 +29,7 @@ func TestClientsOrder(t *testing.T) {
 		c.Last = time.Unix(0, noon-int64(i))
 		node.clients = append(node.clients, c)
 	}
-	s := newNodeService(node, timescaleUTC)
+	s := newNodeService(t.Context(), node, timescaleUTC)
 	for order, want := range map[rpc.ClientsOrder]string{
 		rpc.ClientsOrder_CLIENTS_ORDER_UNSPECIFIED: "10.0.0.9 2001:db8::1 10.0.0.10 192.0.2.1 2001:db8::",
 		rpc.ClientsOrder_CLIENTS_ORDER_LAST:        "10.0.0.9 2001:db8::1 10.0.0.10 192.0.2.1 2001:db8::",
@@ -67,7 +67,7 @@ func TestClientsLimits(t *testing.T) {
 	for i := range 1500 {
 		node.clients = append(node.clients, ntpserver.Client{Addr: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), Requests: uint64(i)})
 	}
-	s := newNodeService(node, timescaleUTC)
+	s := newNodeService(t.Context(), node, timescaleUTC)
 	most := int64(1000)
 	for want, limit := range map[int]*int64{100: nil, 1000: &most} {
 		r, err := s.Clients(t.Context(), connect.NewRequest(&rpc.ClientsRequest{Limit: limit, Order: rpc.ClientsOrder_CLIENTS_ORDER_REQUESTS}))
@@ -84,7 +84,7 @@ func TestClientsOneAtATime(t *testing.T) {
 		node := newFakeNode()
 		began, release := make(chan struct{}, 10), make(chan struct{})
 		node.listed = func() { began <- struct{}{}; <-release }
-		s := newNodeService(node, timescaleUTC)
+		s := newNodeService(t.Context(), node, timescaleUTC)
 		ended := make(chan error, 10)
 		list := func(ctx context.Context) {
 			_, err := s.Clients(ctx, connect.NewRequest(&rpc.ClientsRequest{}))

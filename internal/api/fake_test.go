@@ -39,6 +39,7 @@ type fakeNode struct {
 	accept  func(jump time.Duration) (time.Duration, error)
 	step    func(offset time.Duration) (time.Duration, error)
 	rebase  func(epoch uint64) (Rebased, error)
+	backup  func(ctx context.Context, dir string, progress func(store.Progress)) (store.BackupResult, error)
 }
 
 func (n *fakeNode) State() State {
@@ -65,6 +66,10 @@ func (n *fakeNode) AcceptClock(jump time.Duration) (time.Duration, error) { retu
 func (n *fakeNode) MakeStep(offset time.Duration) (time.Duration, error) { return n.step(offset) }
 
 func (n *fakeNode) Rebase(_ context.Context, epoch uint64) (Rebased, error) { return n.rebase(epoch) }
+
+func (n *fakeNode) Backup(ctx context.Context, dir string, progress func(store.Progress)) (store.BackupResult, error) {
+	return n.backup(ctx, dir, progress)
+}
 
 // newFakeNode returns a node that is synchronised and ready. No two of its figures are
 // the same.
@@ -110,6 +115,10 @@ func newFakeNode() *fakeNode {
 			Issuer: store.Status{
 				Epoch: 8, Ceiling: noon + 1<<20, Last: noon + 1<<10, Lead: 10 * time.Millisecond, LeadAtStart: 11 * time.Millisecond,
 				MaxLead: time.Second, Started: true, Rebases: 12, Saves: 13, Waits: 14, Behind: 15, SaveFailures: 18,
+			},
+			Streams: store.StreamsStatus{
+				Closed: noon + 40, Streams: 41, Watchers: 42, Queued: 43, Appends: 44, Events: 45, Bytes: 46, Groups: 47, Repeated: 48, Conflicts: 49,
+				Busy: 50, Full: 51, Delivered: 52, Trimmed: 53, Stalls: 54, FreeBytes: 55, ReserveBytes: 56, NearlyFull: true,
 			},
 			HeldJump:      -22 * time.Nanosecond,
 			PhysicalAhead: 16 * time.Nanosecond,

@@ -134,7 +134,12 @@ func TestJSON(t *testing.T) {
 				},
 				"ntp":{"listen":["127.0.0.1:11123"],"verdicts":{"answered":"17","short":"0"},"kernelDrops":"23"},
 				"ready":true,"notReady":[],"alarms":[],
-				"sources":{"known":3,"reachable":3,"agree":2,"following":"ntp1","followingAddress":"192.0.2.1:123","followingStratum":1}
+				"sources":{"known":3,"reachable":3,"agree":2,"following":"ntp1","followingAddress":"192.0.2.1:123","followingStratum":1},
+				"streams":{
+					"closed":"1795000000000000040","streams":"41","watchers":42,"queued":43,"appends":"44","events":"45","bytes":"46","groups":"47",
+					"repeated":"48","conflicts":"49","busy":"50","full":"51","delivered":"52","trimmed":"53","stalls":"54",
+					"freeBytes":"55","reserveBytes":"56","nearlyFull":true
+				}
 			}`,
 		},
 		{
@@ -172,7 +177,12 @@ func TestJSON(t *testing.T) {
 				"ntp":{"listen":[],"verdicts":{},"kernelDrops":"0"},
 				"ready":false,"notReady":["one","two"],
 				"alarms":[{"name":"clock_jump","sentence":"the clock jumped","sinceUnixNs":"5"}],
-				"sources":{"known":0,"reachable":0,"agree":0,"following":"","followingAddress":"","followingStratum":0}
+				"sources":{"known":0,"reachable":0,"agree":0,"following":"","followingAddress":"","followingStratum":0},
+				"streams":{
+					"closed":"0","streams":"0","watchers":0,"queued":0,"appends":"0","events":"0","bytes":"0","groups":"0",
+					"repeated":"0","conflicts":"0","busy":"0","full":"0","delivered":"0","trimmed":"0","stalls":"0",
+					"freeBytes":"0","reserveBytes":"0","nearlyFull":false
+				}
 			}`,
 		},
 	} {

@@ -260,7 +260,7 @@ func TestConnectionLimit(t *testing.T) {
 func TestCallLimit(t *testing.T) {
 	const limit = 2
 	issuer := newBlockedIssuer(false)
-	web := httptest.NewUnstartedServer(newHandler(Services{Issuer: issuer, Node: newFakeNode()}, limit, quiet))
+	web := httptest.NewUnstartedServer(newHandler(t.Context(), Services{Issuer: issuer, Node: newFakeNode()}, limit, quiet))
 	web.Config.Protocols = new(http.Protocols)
 	web.Config.Protocols.SetHTTP1(true)
 	web.Config.Protocols.SetUnencryptedHTTP2(true)

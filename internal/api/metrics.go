@@ -44,7 +44,7 @@ func newNodeCollector(node Node) *nodeCollector {
 		info:     prometheus.NewDesc("truechimer_info", "What runs here; always 1.", []string{"version", "node", "mode"}, nil),
 		verdicts: prometheus.NewDesc("truechimer_ntp_datagrams_total", "NTP datagrams by what became of them.", []string{"verdict"}, nil),
 		sources:  newSourceCollector(),
-		metrics: []metric{
+		metrics: append(streamMetrics(gauge, counter), []metric{
 			gauge("ready", "1 when synchronised within the limit and the store can be written.", func(s *State) float64 { return flag(len(s.NotReady) == 0) }),
 			gauge("alarms", "Alarms that stand now.", func(s *State) float64 { return float64(len(s.Alarms)) }),
 			gauge("clock_synchronised", "1 when synchronised.", func(s *State) float64 { return flag(s.Clock.State == clock.Synchronised) }),
@@ -79,7 +79,7 @@ func newNodeCollector(node Node) *nodeCollector {
 			counter("hlc_ceiling_waits_total", "Calls that had to wait for a ceiling.", func(s *State) float64 { return float64(s.Issuer.Waits) }),
 			counter("hlc_rebases_total", "How often an operator brought the hybrid clock back.", func(s *State) float64 { return float64(s.Issuer.Rebases) }),
 			gauge("store_fenced", "1 when a write has failed and nothing more is acknowledged.", func(s *State) float64 { return flag(s.Fenced != nil) }),
-		},
+		}...),
 	}
 }
 

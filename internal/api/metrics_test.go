@@ -71,6 +71,12 @@ func TestMetrics(t *testing.T) {
 		"truechimer_ntp_unstamped_total":             19, "truechimer_ntp_send_errors_total": 20, "truechimer_ntp_receive_errors_total": 21,
 		"truechimer_ntp_kernel_drops_total": 23, "truechimer_ntp_transmit_stamps_total": 24, "truechimer_ntp_transmit_stamps_missed_total": 25,
 		"truechimer_store_fenced": 0, "truechimer_info": 1,
+		"truechimer_streams_closed_timestamp_seconds": 1795000000.00000004, "truechimer_streams_created_total": 41,
+		"truechimer_streams_watchers": 42, "truechimer_streams_queued": 43, "truechimer_streams_appends_total": 44, "truechimer_streams_events_total": 45,
+		"truechimer_streams_payload_bytes_total": 46, "truechimer_streams_groups_total": 47, "truechimer_streams_repeated_total": 48,
+		"truechimer_streams_conflicts_total": 49, "truechimer_streams_busy_total": 50, "truechimer_streams_full_total": 51,
+		"truechimer_streams_delivered_total": 52, "truechimer_streams_trimmed_total": 53, "truechimer_streams_stalls_total": 54,
+		"truechimer_store_free_bytes": 55, "truechimer_store_reserve_bytes": 56, "truechimer_store_nearly_full": 1,
 	}
 	for name, f := range families {
 		if !strings.HasPrefix(name, "truechimer_") || name == "truechimer_ntp_datagrams_total" || strings.HasPrefix(name, "truechimer_source_") {
@@ -98,15 +104,19 @@ func TestMetrics(t *testing.T) {
 		s.NoClaim, s.NotReady = "because", []string{"because"}
 		s.Alarms = []Alarm{{}, {}}
 		s.Fenced = errUnlisted
+		s.Streams = store.StreamsStatus{}
 	})
 	families = scrape(t, client, base)
 	for name, w := range map[string]float64{
 		"truechimer_ready": 0, "truechimer_alarms": 2, "truechimer_clock_synchronised": 0, "truechimer_clock_claims": 0,
-		"truechimer_clock_stratum": 16, "truechimer_clock_error_bound_seconds": math.Inf(1), "truechimer_hlc_issuing": 0, "truechimer_store_fenced": 1,
+		"truechimer_clock_stratum": 16, "truechimer_clock_error_bound_seconds": math.Inf(1), "truechimer_hlc_issuing": 0, "truechimer_store_fenced": 1, "truechimer_store_nearly_full": 0,
 	} {
 		if got := value(families[name]); got != w {
 			t.Errorf("in trouble %s is %v, want %v", name, got, w)
 		}
+	}
+	if families["truechimer_store_free_bytes"] != nil {
+		t.Error("free space is told that is unknown")
 	}
 	node.change(func(s *State) { s.Fenced, s.Issuer = nil, store.Status{Started: true, Err: store.ErrEpoch} })
 	if got := value(scrape(t, client, base)["truechimer_hlc_issuing"]); got != 0 {

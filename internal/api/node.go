@@ -11,17 +11,19 @@ import (
 	"github.com/truechimer/truechimer/internal/clock"
 	"github.com/truechimer/truechimer/internal/ntp"
 	"github.com/truechimer/truechimer/internal/rpc"
+	"github.com/truechimer/truechimer/store"
 )
 
 // nodeService translates between the RPC messages and the Node.
 type nodeService struct {
 	node      Node
 	timescale string
-	listing   chan struct{} // holds one for the call that lists clients
+	listing   chan struct{}   // holds one for the call that lists clients
+	stopping  context.Context // ends when the server begins to stop
 }
 
-func newNodeService(node Node, timescale string) *nodeService {
-	return &nodeService{node: node, timescale: timescale, listing: make(chan struct{}, 1)}
+func newNodeService(stopping context.Context, node Node, timescale string) *nodeService {
+	return &nodeService{node: node, timescale: timescale, listing: make(chan struct{}, 1), stopping: stopping}
 }
 
 func (s *nodeService) Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error) {
@@ -40,6 +42,7 @@ func (s *nodeService) Status(context.Context, *connect.Request[rpc.StatusRequest
 		Ready:    len(state.NotReady) == 0,
 		NotReady: state.NotReady,
 		Sources:  summaryMessage(state.Sources),
+		Streams:  streamsMessage(&state.Streams),
 	}
 	for _, a := range state.Alarms {
 		r.Alarms = append(r.Alarms, &rpc.Alarm{Name: a.Name, Sentence: a.Sentence, SinceUnixNs: a.Since.UnixNano()})
@@ -173,6 +176,29 @@ func hlcMessage(state *State) *rpc.Hlc {
 		m.Fenced = state.Fenced.Error()
 	}
 	return m
+}
+
+func streamsMessage(s *store.StreamsStatus) *rpc.Streams {
+	return &rpc.Streams{
+		Closed:       uint64(s.Closed),
+		Streams:      s.Streams,
+		Watchers:     uint32(s.Watchers),
+		Queued:       uint32(s.Queued),
+		Appends:      s.Appends,
+		Events:       s.Events,
+		Bytes:        s.Bytes,
+		Groups:       s.Groups,
+		Repeated:     s.Repeated,
+		Conflicts:    s.Conflicts,
+		Busy:         s.Busy,
+		Full:         s.Full,
+		Delivered:    s.Delivered,
+		Trimmed:      s.Trimmed,
+		Stalls:       s.Stalls,
+		FreeBytes:    s.FreeBytes,
+		ReserveBytes: s.ReserveBytes,
+		NearlyFull:   s.NearlyFull,
+	}
 }
 
 func (s *nodeService) AcceptClock(_ context.Context, r *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error) {

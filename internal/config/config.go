@@ -25,6 +25,7 @@ type Config struct {
 	Sources []Source // at most 64 servers, members of pools among them
 	NTP     NTP
 	HLC     HLC
+	Store   Store
 	API     API
 }
 
@@ -97,6 +98,11 @@ type HLC struct {
 	Window  time.Duration
 }
 
+// Store says what the store leaves alone.
+type Store struct {
+	Reserve uint64 // free disk space, in bytes, below which nothing is appended
+}
+
 // API says where the API is served.
 type API struct {
 	Listen []netip.AddrPort
@@ -131,8 +137,9 @@ func Default() Config {
 			RateKiss:     16,
 			Interleaved:  true,
 		},
-		HLC: HLC{MaxLead: time.Second, Window: 250 * time.Millisecond},
-		API: API{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:8123")}},
+		HLC:   HLC{MaxLead: time.Second, Window: 250 * time.Millisecond},
+		Store: Store{Reserve: 256 << 20},
+		API:   API{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:8123")}},
 	}
 }
 

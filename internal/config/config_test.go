@@ -81,6 +81,9 @@ interleaved = false
 max_lead = "1h"
 window = "20ms"
 
+[store]
+reserve = "2GiB"
+
 [api]
 listen = ["[::1]:8123"]
 `
@@ -116,8 +119,9 @@ func fullConfig() Config {
 			Deny:         nets("10.1.2.3/32", "fe80::/10"),
 			RateInterval: time.Millisecond, RateBurst: 1_000_000, RateKiss: 65536, RatePrivate: true,
 		},
-		HLC: HLC{MaxLead: time.Hour, Window: 20 * time.Millisecond},
-		API: API{Listen: at("[::1]:8123")},
+		HLC:   HLC{MaxLead: time.Hour, Window: 20 * time.Millisecond},
+		Store: Store{Reserve: 2 << 30},
+		API:   API{Listen: at("[::1]:8123")},
 	}
 }
 
@@ -145,12 +149,17 @@ func TestParse(t *testing.T) {
 			with(func(c *Config) { c.NTP.Listen = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:123")} })},
 		"chronyd socket": {`clock.chronyd = "/run/chrony/chronyd.sock"`,
 			with(func(c *Config) { c.Clock.Chronyd = "/run/chrony/chronyd.sock" })},
-		"chronyd off":   {`clock.chronyd = "off"`, with(func(c *Config) { c.Clock.Chronyd = ChronydOff })},
-		"least limits":  {"hlc = {max_lead='21ms', window='20ms'}\nclock.error_limit='10us'", with(leastLimits)},
-		"great window":  {"hlc = {max_lead='10.1s', window='10s'}", with(greatWindow)},
-		"nobody listed": {"ntp.allow = []\nntp.deny = []", Default()},
-		"any interface": {"ntp.interface = ''", Default()},
-		"no limit":      {"ntp.rate_interval = '0s'", with(func(c *Config) { c.NTP.RateInterval = 0 })},
+		"chronyd off":       {`clock.chronyd = "off"`, with(func(c *Config) { c.Clock.Chronyd = ChronydOff })},
+		"a size in bytes":   {"store.reserve = 16_777_217", with(func(c *Config) { c.Store.Reserve = 16<<20 + 1 })},
+		"a size in a word":  {"store.reserve = '16777216'", with(func(c *Config) { c.Store.Reserve = 16 << 20 })},
+		"a size in KiB":     {"store.reserve = '20000KiB'", with(func(c *Config) { c.Store.Reserve = 20000 << 10 })},
+		"a size in MiB":     {"store.reserve = '16 MiB'", with(func(c *Config) { c.Store.Reserve = 16 << 20 })},
+		"the greatest size": {"store.reserve = '1024GiB'", with(func(c *Config) { c.Store.Reserve = 1 << 40 })},
+		"least limits":      {"hlc = {max_lead='21ms', window='20ms'}\nclock.error_limit='10us'", with(leastLimits)},
+		"great window":      {"hlc = {max_lead='10.1s', window='10s'}", with(greatWindow)},
+		"nobody listed":     {"ntp.allow = []\nntp.deny = []", Default()},
+		"any interface":     {"ntp.interface = ''", Default()},
+		"no limit":          {"ntp.rate_interval = '0s'", with(func(c *Config) { c.NTP.RateInterval = 0 })},
 		"no limit, in other units": {"ntp.rate_interval = '0h'\nntp.rate_kiss = 0",
 			with(func(c *Config) { c.NTP.RateInterval, c.NTP.RateKiss = 0, 0 })},
 		"greatest rates": {"ntp.rate_interval = '1h'\nntp.rate_burst = 1\nntp.dscp = 63",
@@ -257,6 +266,7 @@ func TestTOMLRoundTrips(t *testing.T) {
 		c.HLC = HLC{MaxLead: 10 * time.Minute, Window: 1500 * time.Millisecond}
 		c.Sources = []Source{DefaultSource("fe80::1%eth0"), DefaultSource("[fe80::1%eth0]:1123"), DefaultSource("nist.gov"), DefaultSource("localhost")}
 		c.Sources[0].ProviderError = 1
+		c.Store.Reserve = 16<<20 + 1
 	})
 	for _, c := range []Config{Default(), Tour(), fullConfig(), odd} {
 		text := c.TOML()

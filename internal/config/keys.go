@@ -35,6 +35,9 @@ const (
 	stepUpdatesMax   = 1000
 	slewMaxPPM       = 100_000 // the kernel's tick can change by a tenth
 
+	// Below the least reserve the database has no room to compact what it holds.
+	reserveMin, reserveMax = 16 << 20, 1 << 40
+
 	rateIntervalMin, rateIntervalMax = time.Millisecond, time.Hour
 	rateBurstMax                     = 1_000_000
 	rateKissMax                      = 1 << 16
@@ -172,6 +175,11 @@ func keys() []key {
 			doc: "How far ahead the durable ceiling is kept. After a crash the clock starts as far ahead at the most. " +
 				"Less than max_lead.",
 			field: duration(func(c *Config) *time.Duration { return &c.HLC.Window }, windowMin, windowMax),
+		}, {
+			section: "store", name: "reserve",
+			doc: "Nothing is appended to streams while less of the disk is free, so that timestamps, and the store's own work, go " +
+				"on. Appends resume by themselves once there is space.",
+			field: size(func(c *Config) *uint64 { return &c.Store.Reserve }, reserveMin, reserveMax),
 		}, {
 			section: "api", name: "listen",
 			doc: "Where the API, the health endpoints and the metrics are served, over TCP. Loopback only: this version " +

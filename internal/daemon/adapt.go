@@ -72,6 +72,7 @@ func (d *Daemon) State() api.State {
 		HeldJump:      time.Duration(d.keeper.held.Load()),
 		PhysicalAhead: d.keeper.ahead(s, mono),
 		Fenced:        d.store.Err(),
+		Streams:       d.streams.Status(),
 		NTPListen:     addrs(d.ntp.Addrs()),
 		Alarms:        *d.keeper.alarms.Load(),
 	}
@@ -120,7 +121,37 @@ func (d *Daemon) notReady(state *api.State) []string {
 	case state.Issuer.Lead > state.Issuer.MaxLead:
 		reasons = append(reasons, fmt.Sprintf("the hybrid clock leads by %v, more than its max lead of %v", state.Issuer.Lead.Round(time.Millisecond), state.Issuer.MaxLead))
 	}
+	if full := nearlyFull(&state.Streams); full != "" {
+		reasons = append(reasons, full)
+	}
 	return reasons
+}
+
+// nearlyFull says that appends are refused because the disk is nearly full; empty: they are
+// not.
+func nearlyFull(s *store.StreamsStatus) string {
+	if !s.NearlyFull {
+		return ""
+	}
+	return fmt.Sprintf("the disk is nearly full: %d MiB are free, and store.reserve keeps %d MiB, so nothing is appended to streams; free some space, or delete or trim streams", s.FreeBytes>>20, s.ReserveBytes>>20)
+}
+
+// space says what the disk lacks; empty: nothing.
+func (d *Daemon) space() string {
+	status := d.streams.Status()
+	return nearlyFull(&status)
+}
+
+// streams are the event streams as the API asks them.
+type streams struct{ *store.Streams }
+
+// Watch implements api.Streams.
+func (s streams) Watch(ctx context.Context, selection store.Selection, from store.Start) (api.Watcher, error) {
+	w, err := s.Streams.Watch(ctx, selection, from)
+	if err != nil {
+		return nil, err // and not a watcher that is there and nil
+	}
+	return w, nil
 }
 
 // Clients implements api.Node.
@@ -139,4 +170,9 @@ func (d *Daemon) AcceptClock(jump time.Duration) (time.Duration, error) {
 // Rebase implements api.Node.
 func (d *Daemon) Rebase(_ context.Context, epoch uint64) (api.Rebased, error) {
 	return d.keeper.rebase(epoch)
+}
+
+// Backup implements api.Node.
+func (d *Daemon) Backup(ctx context.Context, dir string, progress func(store.Progress)) (store.BackupResult, error) {
+	return d.store.Backup(ctx, dir, progress)
 }

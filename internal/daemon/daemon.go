@@ -60,13 +60,14 @@ type Daemon struct {
 	reloading sync.Mutex
 	config    config.Config // guarded by reloading once Run has begun
 
-	keeper *timekeeper
-	claims claimsOf
-	ntp    *ntpserver.Server
-	api    *api.Server
-	poller *upstream.Poller
-	store  *store.Store
-	issuer *store.Issuer
+	keeper  *timekeeper
+	claims  claimsOf
+	ntp     *ntpserver.Server
+	api     *api.Server
+	poller  *upstream.Poller
+	store   *store.Store
+	issuer  *store.Issuer
+	streams *store.Streams
 }
 
 // Open binds the addresses, looks at the clock and opens the store; nothing is served
@@ -120,7 +121,11 @@ func (d *Daemon) open(o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d.keeper.issuer, d.keeper.fault = d.issuer, d.store.Err
+	d.streams, err = store.NewStreams(d.store, d.issuer, store.StreamsOptions{Reserve: o.Config.Store.Reserve, Logger: o.Logger})
+	if err != nil {
+		return err
+	}
+	d.keeper.issuer, d.keeper.fault, d.keeper.space = d.issuer, d.store.Err, d.space
 	d.poller, err = newPoller(d.keeper.keeping, &o.Config, o.Logger)
 	if err != nil {
 		return err
@@ -133,6 +138,9 @@ func (d *Daemon) open(o Options) (err error) {
 // release closes what Open has opened, in the reverse order.
 func (d *Daemon) release() error {
 	var errs []error
+	if d.streams != nil {
+		errs = append(errs, d.streams.Close())
+	}
 	if d.issuer != nil {
 		errs = append(errs, d.issuer.Close())
 	}
@@ -171,8 +179,8 @@ func (d *Daemon) leaveAnyway() error {
 }
 
 // Run serves until ctx ends or a part fails, and stops in order: first the API, so that
-// no call is left half done, then the NTP server, the issuer, the store and the clock
-// loop. It returns ErrStop when that takes longer than it may.
+// no call is left half done, then the NTP server, the streams, the issuer, the store and
+// the clock loop. It returns ErrStop when that takes longer than it may.
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -188,7 +196,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}{
 		{"poller", func(ctx context.Context) error { d.poller.Run(ctx); return nil }},
 		{"NTP server", d.ntp.Serve},
-		{"API", func(ctx context.Context) error { return d.api.Serve(ctx, api.Services{Issuer: d.issuer, Node: d}) }},
+		{"API", func(ctx context.Context) error {
+			return d.api.Serve(ctx, api.Services{Issuer: d.issuer, Node: d, Streams: streams{d.streams}})
+		}},
 	}
 	stops := make([]func(), len(parts))
 	for i, part := range parts {

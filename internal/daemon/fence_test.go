@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/internal/rpc"
 	"github.com/truechimer/truechimer/store"
 )
 
@@ -39,6 +41,12 @@ func TestFencedChild(t *testing.T) {
 	}
 	n := start(t, newFakeSystem(today(), synced), testConfig(dir+"/data", false), false)
 	last := n.now()
+	n.mustAppend("chat", "one")
+	watch := n.watch(&rpc.WatchRequest{Start: &rpc.WatchRequest_Oldest{Oldest: true}})
+	defer watch.Close()
+	if got, _ := next(t, watch, 1); got != "one" {
+		t.Errorf("watched %q", got)
+	}
 	n.wantHealth("/readyz", 200)
 
 	// No file may grow beyond a byte: writes fail with EFBIG.
@@ -62,6 +70,13 @@ func TestFencedChild(t *testing.T) {
 	wantCode(t, "interval", err, connect.CodeUnavailable, advice)
 	_, err = n.commit()
 	wantCode(t, "commit", err, connect.CodeUnavailable, advice)
+	_, err = n.append("chat", "two")
+	wantCode(t, "append", err, connect.CodeUnavailable, advice)
+	_, err = n.streams().Read(context.Background(), connect.NewRequest(&rpc.ReadRequest{Stream: "chat"}))
+	wantCode(t, "read", err, connect.CodeUnavailable, advice)
+	for watch.Receive() { // a heartbeat may have been on its way
+	}
+	wantCode(t, "watch", watch.Err(), connect.CodeUnavailable, advice)
 	if m := n.ask(); m.Fault != nil {
 		t.Errorf("NTP: %v", m.Fault)
 	}
@@ -95,9 +110,12 @@ func TestFencedChild(t *testing.T) {
 	if err := os.CopyFS(moved, os.DirFS(dir+"/data")); err != nil {
 		t.Fatal(err)
 	}
-	next := start(t, n.system, testConfig(moved, false), false)
-	if ts := next.now(); ts <= last {
+	after := start(t, n.system, testConfig(moved, false), false)
+	if ts := after.now(); ts <= last {
 		t.Errorf("issued %v after %v", ts, last)
 	}
-	near(t, "the ceiling", hlc.Timestamp(next.status().Hlc.Ceiling), n.system.wall())
+	if got := after.payloads("chat"); got != "one" {
+		t.Errorf("read %q", got)
+	}
+	near(t, "the ceiling", hlc.Timestamp(after.status().Hlc.Ceiling), n.system.wall())
 }

@@ -52,7 +52,8 @@ type timekeeper struct {
 	latest   atomic.Pointer[published]
 	physical *hlc.Physical
 	issuer   *store.Issuer
-	fault    func() error // why the store is fenced, or nil
+	fault    func() error  // why the store is fenced, or nil
+	space    func() string // what the disk lacks, or empty
 	alarms   atomic.Pointer[[]api.Alarm]
 	limit    atomic.Int64   // largest error bound that is still a claim, nanoseconds
 	starting sync.WaitGroup // the issuer's Start, which waits for the disk
@@ -98,6 +99,7 @@ func newTimekeeper(system sysclock.System, c *config.Config, open opener, log *s
 		system:   system,
 		physical: hlc.NewPhysical(system.Mono),
 		fault:    func() error { return nil },
+		space:    func() string { return "" },
 		keeping:  keeping,
 	}
 	k.limit.Store(int64(c.Clock.ErrorLimit))
@@ -381,6 +383,9 @@ func (k *timekeeper) raiseAlarms(s *clock.Snapshot) {
 	}
 	if err := k.fault(); err != nil {
 		raise("store_fenced", err.Error())
+	}
+	if full := k.space(); full != "" {
+		raise("disk_full", full)
 	}
 	if j := k.judged.Load(); j.rival != "" {
 		raise("clock_rival", j.rival)

@@ -192,6 +192,7 @@ type StatusResponse struct {
 	Alarms []*Alarm `protobuf:"bytes,7,rep,name=alarms,proto3" json:"alarms,omitempty"`
 	// What the sources come to; Sources tells of each.
 	Sources       *SourceSummary `protobuf:"bytes,8,opt,name=sources,proto3" json:"sources,omitempty"`
+	Streams       *Streams       `protobuf:"bytes,9,opt,name=streams,proto3" json:"streams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,6 +283,210 @@ func (x *StatusResponse) GetSources() *SourceSummary {
 	return nil
 }
 
+func (x *StatusResponse) GetStreams() *Streams {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// Streams is the state of the event streams. What is counted is counted since the start.
+type Streams struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// No event with a timestamp up to this one is still to come.
+	Closed uint64 `protobuf:"fixed64,1,opt,name=closed,proto3" json:"closed,omitempty"`
+	// How many streams were ever created in this store.
+	Streams uint64 `protobuf:"varint,2,opt,name=streams,proto3" json:"streams,omitempty"`
+	// How many watches there are now.
+	Watchers uint32 `protobuf:"varint,3,opt,name=watchers,proto3" json:"watchers,omitempty"`
+	// How many calls wait for the disk now.
+	Queued uint32 `protobuf:"varint,4,opt,name=queued,proto3" json:"queued,omitempty"`
+	// Appends that were made durable, their events, and the bytes of the payloads.
+	Appends uint64 `protobuf:"varint,5,opt,name=appends,proto3" json:"appends,omitempty"`
+	Events  uint64 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
+	Bytes   uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Synced writes, each for as many appends as had come by then.
+	Groups uint64 `protobuf:"varint,8,opt,name=groups,proto3" json:"groups,omitempty"`
+	// Appends that were answered with the receipt of an earlier one.
+	Repeated uint64 `protobuf:"varint,9,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	// Appends that were refused because a stream was not where it was expected.
+	Conflicts uint64 `protobuf:"varint,10,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
+	// Calls that were refused because too many waited already.
+	Busy uint64 `protobuf:"varint,11,opt,name=busy,proto3" json:"busy,omitempty"`
+	// Calls that were refused because the disk was nearly full.
+	Full uint64 `protobuf:"varint,12,opt,name=full,proto3" json:"full,omitempty"`
+	// Events that were handed to watches.
+	Delivered uint64 `protobuf:"varint,13,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// Events that were removed, by their retention or by hand.
+	Trimmed uint64 `protobuf:"varint,14,opt,name=trimmed,proto3" json:"trimmed,omitempty"`
+	// How often the database made appends wait.
+	Stalls uint64 `protobuf:"varint,15,opt,name=stalls,proto3" json:"stalls,omitempty"`
+	// Of the disk, when last looked at; 0: unknown.
+	FreeBytes uint64 `protobuf:"varint,16,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	// Free space below which nothing is appended.
+	ReserveBytes uint64 `protobuf:"varint,17,opt,name=reserve_bytes,json=reserveBytes,proto3" json:"reserve_bytes,omitempty"`
+	// Whether appends are refused for that now.
+	NearlyFull    bool `protobuf:"varint,18,opt,name=nearly_full,json=nearlyFull,proto3" json:"nearly_full,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Streams) Reset() {
+	*x = Streams{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Streams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Streams) ProtoMessage() {}
+
+func (x *Streams) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Streams.ProtoReflect.Descriptor instead.
+func (*Streams) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Streams) GetClosed() uint64 {
+	if x != nil {
+		return x.Closed
+	}
+	return 0
+}
+
+func (x *Streams) GetStreams() uint64 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
+func (x *Streams) GetWatchers() uint32 {
+	if x != nil {
+		return x.Watchers
+	}
+	return 0
+}
+
+func (x *Streams) GetQueued() uint32 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *Streams) GetAppends() uint64 {
+	if x != nil {
+		return x.Appends
+	}
+	return 0
+}
+
+func (x *Streams) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Streams) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Streams) GetGroups() uint64 {
+	if x != nil {
+		return x.Groups
+	}
+	return 0
+}
+
+func (x *Streams) GetRepeated() uint64 {
+	if x != nil {
+		return x.Repeated
+	}
+	return 0
+}
+
+func (x *Streams) GetConflicts() uint64 {
+	if x != nil {
+		return x.Conflicts
+	}
+	return 0
+}
+
+func (x *Streams) GetBusy() uint64 {
+	if x != nil {
+		return x.Busy
+	}
+	return 0
+}
+
+func (x *Streams) GetFull() uint64 {
+	if x != nil {
+		return x.Full
+	}
+	return 0
+}
+
+func (x *Streams) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *Streams) GetTrimmed() uint64 {
+	if x != nil {
+		return x.Trimmed
+	}
+	return 0
+}
+
+func (x *Streams) GetStalls() uint64 {
+	if x != nil {
+		return x.Stalls
+	}
+	return 0
+}
+
+func (x *Streams) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *Streams) GetReserveBytes() uint64 {
+	if x != nil {
+		return x.ReserveBytes
+	}
+	return 0
+}
+
+func (x *Streams) GetNearlyFull() bool {
+	if x != nil {
+		return x.NearlyFull
+	}
+	return false
+}
+
 // SourceSummary is what the sources come to.
 type SourceSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -301,7 +506,7 @@ type SourceSummary struct {
 
 func (x *SourceSummary) Reset() {
 	*x = SourceSummary{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[2]
+	mi := &file_truechimer_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +518,7 @@ func (x *SourceSummary) String() string {
 func (*SourceSummary) ProtoMessage() {}
 
 func (x *SourceSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[2]
+	mi := &file_truechimer_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +531,7 @@ func (x *SourceSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceSummary.ProtoReflect.Descriptor instead.
 func (*SourceSummary) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SourceSummary) GetKnown() uint32 {
@@ -388,7 +593,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[3]
+	mi := &file_truechimer_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -400,7 +605,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[3]
+	mi := &file_truechimer_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -413,7 +618,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Node) GetName() string {
@@ -539,7 +744,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[4]
+	mi := &file_truechimer_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +756,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[4]
+	mi := &file_truechimer_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +769,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Clock) GetState() ClockState {
@@ -871,7 +1076,7 @@ type Hlc struct {
 
 func (x *Hlc) Reset() {
 	*x = Hlc{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[5]
+	mi := &file_truechimer_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +1088,7 @@ func (x *Hlc) String() string {
 func (*Hlc) ProtoMessage() {}
 
 func (x *Hlc) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[5]
+	mi := &file_truechimer_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +1101,7 @@ func (x *Hlc) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hlc.ProtoReflect.Descriptor instead.
 func (*Hlc) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Hlc) GetEpoch() uint64 {
@@ -990,7 +1195,7 @@ type Ntp struct {
 
 func (x *Ntp) Reset() {
 	*x = Ntp{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[6]
+	mi := &file_truechimer_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1207,7 @@ func (x *Ntp) String() string {
 func (*Ntp) ProtoMessage() {}
 
 func (x *Ntp) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[6]
+	mi := &file_truechimer_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1220,7 @@ func (x *Ntp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ntp.ProtoReflect.Descriptor instead.
 func (*Ntp) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Ntp) GetListen() []string {
@@ -1042,7 +1247,7 @@ func (x *Ntp) GetKernelDrops() uint64 {
 // Alarm is something that an operator should know.
 type Alarm struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One word, such as clock_jump, hlc_ahead, ceiling_late or store_fenced.
+	// One word, such as clock_jump, hlc_ahead, ceiling_late, disk_full or store_fenced.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What is wrong, and what to do.
 	Sentence string `protobuf:"bytes,2,opt,name=sentence,proto3" json:"sentence,omitempty"`
@@ -1054,7 +1259,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[7]
+	mi := &file_truechimer_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1271,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[7]
+	mi := &file_truechimer_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1284,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Alarm) GetName() string {
@@ -1112,7 +1317,7 @@ type SourcesRequest struct {
 
 func (x *SourcesRequest) Reset() {
 	*x = SourcesRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	mi := &file_truechimer_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1329,7 @@ func (x *SourcesRequest) String() string {
 func (*SourcesRequest) ProtoMessage() {}
 
 func (x *SourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[8]
+	mi := &file_truechimer_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1342,7 @@ func (x *SourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourcesRequest.ProtoReflect.Descriptor instead.
 func (*SourcesRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 // SourcesResponse carries all sources in the order of the configuration, the members of a
@@ -1153,7 +1358,7 @@ type SourcesResponse struct {
 
 func (x *SourcesResponse) Reset() {
 	*x = SourcesResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	mi := &file_truechimer_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1370,7 @@ func (x *SourcesResponse) String() string {
 func (*SourcesResponse) ProtoMessage() {}
 
 func (x *SourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[9]
+	mi := &file_truechimer_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1383,7 @@ func (x *SourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourcesResponse.ProtoReflect.Descriptor instead.
 func (*SourcesResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SourcesResponse) GetSources() []*Source {
@@ -1256,7 +1461,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[10]
+	mi := &file_truechimer_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1473,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[10]
+	mi := &file_truechimer_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1486,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Source) GetName() string {
@@ -1499,7 +1704,7 @@ type ClientsRequest struct {
 
 func (x *ClientsRequest) Reset() {
 	*x = ClientsRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[11]
+	mi := &file_truechimer_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1716,7 @@ func (x *ClientsRequest) String() string {
 func (*ClientsRequest) ProtoMessage() {}
 
 func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[11]
+	mi := &file_truechimer_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1729,7 @@ func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsRequest.ProtoReflect.Descriptor instead.
 func (*ClientsRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ClientsRequest) GetLimit() int64 {
@@ -1556,7 +1761,7 @@ type ClientsResponse struct {
 
 func (x *ClientsResponse) Reset() {
 	*x = ClientsResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[12]
+	mi := &file_truechimer_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1773,7 @@ func (x *ClientsResponse) String() string {
 func (*ClientsResponse) ProtoMessage() {}
 
 func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[12]
+	mi := &file_truechimer_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1786,7 @@ func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsResponse.ProtoReflect.Descriptor instead.
 func (*ClientsResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ClientsResponse) GetClients() []*NtpClient {
@@ -1632,7 +1837,7 @@ type NtpClient struct {
 
 func (x *NtpClient) Reset() {
 	*x = NtpClient{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[13]
+	mi := &file_truechimer_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1849,7 @@ func (x *NtpClient) String() string {
 func (*NtpClient) ProtoMessage() {}
 
 func (x *NtpClient) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[13]
+	mi := &file_truechimer_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1862,7 @@ func (x *NtpClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NtpClient.ProtoReflect.Descriptor instead.
 func (*NtpClient) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NtpClient) GetAddress() string {
@@ -1735,7 +1940,7 @@ type AcceptClockRequest struct {
 
 func (x *AcceptClockRequest) Reset() {
 	*x = AcceptClockRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[14]
+	mi := &file_truechimer_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1952,7 @@ func (x *AcceptClockRequest) String() string {
 func (*AcceptClockRequest) ProtoMessage() {}
 
 func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[14]
+	mi := &file_truechimer_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1965,7 @@ func (x *AcceptClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockRequest.ProtoReflect.Descriptor instead.
 func (*AcceptClockRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AcceptClockRequest) GetJumpNs() int64 {
@@ -1781,7 +1986,7 @@ type AcceptClockResponse struct {
 
 func (x *AcceptClockResponse) Reset() {
 	*x = AcceptClockResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[15]
+	mi := &file_truechimer_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1998,7 @@ func (x *AcceptClockResponse) String() string {
 func (*AcceptClockResponse) ProtoMessage() {}
 
 func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[15]
+	mi := &file_truechimer_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +2011,7 @@ func (x *AcceptClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptClockResponse.ProtoReflect.Descriptor instead.
 func (*AcceptClockResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcceptClockResponse) GetJumpNs() int64 {
@@ -1828,7 +2033,7 @@ type MakeStepRequest struct {
 
 func (x *MakeStepRequest) Reset() {
 	*x = MakeStepRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[16]
+	mi := &file_truechimer_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +2045,7 @@ func (x *MakeStepRequest) String() string {
 func (*MakeStepRequest) ProtoMessage() {}
 
 func (x *MakeStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[16]
+	mi := &file_truechimer_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +2058,7 @@ func (x *MakeStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeStepRequest.ProtoReflect.Descriptor instead.
 func (*MakeStepRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MakeStepRequest) GetOffsetNs() int64 {
@@ -1874,7 +2079,7 @@ type MakeStepResponse struct {
 
 func (x *MakeStepResponse) Reset() {
 	*x = MakeStepResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[17]
+	mi := &file_truechimer_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +2091,7 @@ func (x *MakeStepResponse) String() string {
 func (*MakeStepResponse) ProtoMessage() {}
 
 func (x *MakeStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[17]
+	mi := &file_truechimer_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +2104,7 @@ func (x *MakeStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeStepResponse.ProtoReflect.Descriptor instead.
 func (*MakeStepResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MakeStepResponse) GetOffsetNs() int64 {
@@ -1920,7 +2125,7 @@ type RebaseRequest struct {
 
 func (x *RebaseRequest) Reset() {
 	*x = RebaseRequest{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[18]
+	mi := &file_truechimer_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2137,7 @@ func (x *RebaseRequest) String() string {
 func (*RebaseRequest) ProtoMessage() {}
 
 func (x *RebaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[18]
+	mi := &file_truechimer_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2150,7 @@ func (x *RebaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebaseRequest.ProtoReflect.Descriptor instead.
 func (*RebaseRequest) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RebaseRequest) GetEpoch() uint64 {
@@ -1969,7 +2174,7 @@ type RebaseResponse struct {
 
 func (x *RebaseResponse) Reset() {
 	*x = RebaseResponse{}
-	mi := &file_truechimer_v1_node_proto_msgTypes[19]
+	mi := &file_truechimer_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2186,7 @@ func (x *RebaseResponse) String() string {
 func (*RebaseResponse) ProtoMessage() {}
 
 func (x *RebaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_truechimer_v1_node_proto_msgTypes[19]
+	mi := &file_truechimer_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2199,7 @@ func (x *RebaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebaseResponse.ProtoReflect.Descriptor instead.
 func (*RebaseResponse) Descriptor() ([]byte, []int) {
-	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RebaseResponse) GetEpoch() uint64 {
@@ -2018,12 +2223,262 @@ func (x *RebaseResponse) GetBackNs() int64 {
 	return 0
 }
 
+// BackupRequest says where to.
+type BackupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An absolute path on the machine of the node, outside of its data directory. It is missing
+	// or empty, and the directory that it is in exists; the node must be allowed to write there.
+	Path          string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *BackupRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// BackupResponse says how far a backup is.
+type BackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is being done now, one word: copying, reading or checking.
+	Phase string `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
+	// Files and bytes that this phase is through with, and how many there are: 0 where that
+	// is unknown, and an estimate while the copy is being made.
+	FilesDone  uint64 `protobuf:"varint,2,opt,name=files_done,json=filesDone,proto3" json:"files_done,omitempty"`
+	FilesTotal uint64 `protobuf:"varint,3,opt,name=files_total,json=filesTotal,proto3" json:"files_total,omitempty"`
+	BytesDone  uint64 `protobuf:"varint,4,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	BytesTotal uint64 `protobuf:"varint,5,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"`
+	// In the last message only: the backup is complete, synced and verified.
+	Result        *BackupResult `protobuf:"bytes,6,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *BackupResponse) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *BackupResponse) GetFilesDone() uint64 {
+	if x != nil {
+		return x.FilesDone
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetFilesTotal() uint64 {
+	if x != nil {
+		return x.FilesTotal
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetBytesDone() uint64 {
+	if x != nil {
+		return x.BytesDone
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetBytesTotal() uint64 {
+	if x != nil {
+		return x.BytesTotal
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetResult() *BackupResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+// BackupResult is a backup that is complete.
+type BackupResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Identity of the store that it is of, 32 hexadecimal digits.
+	StoreId string `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	// The bound of all timestamps that were issued before.
+	Ceiling uint64 `protobuf:"fixed64,3,opt,name=ceiling,proto3" json:"ceiling,omitempty"`
+	// What it holds: streams that exist, their events, and the bytes of the payloads.
+	Streams    uint64 `protobuf:"varint,4,opt,name=streams,proto3" json:"streams,omitempty"`
+	Events     uint64 `protobuf:"varint,5,opt,name=events,proto3" json:"events,omitempty"`
+	EventBytes uint64 `protobuf:"varint,6,opt,name=event_bytes,json=eventBytes,proto3" json:"event_bytes,omitempty"`
+	// What its database takes of the disk.
+	Files uint64 `protobuf:"varint,7,opt,name=files,proto3" json:"files,omitempty"`
+	Bytes uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// How long it took.
+	TookNs        int64 `protobuf:"varint,9,opt,name=took_ns,json=tookNs,proto3" json:"took_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResult) Reset() {
+	*x = BackupResult{}
+	mi := &file_truechimer_v1_node_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResult) ProtoMessage() {}
+
+func (x *BackupResult) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_node_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResult.ProtoReflect.Descriptor instead.
+func (*BackupResult) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_node_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *BackupResult) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *BackupResult) GetStoreId() string {
+	if x != nil {
+		return x.StoreId
+	}
+	return ""
+}
+
+func (x *BackupResult) GetCeiling() uint64 {
+	if x != nil {
+		return x.Ceiling
+	}
+	return 0
+}
+
+func (x *BackupResult) GetStreams() uint64 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
+func (x *BackupResult) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *BackupResult) GetEventBytes() uint64 {
+	if x != nil {
+		return x.EventBytes
+	}
+	return 0
+}
+
+func (x *BackupResult) GetFiles() uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *BackupResult) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *BackupResult) GetTookNs() int64 {
+	if x != nil {
+		return x.TookNs
+	}
+	return 0
+}
+
 var File_truechimer_v1_node_proto protoreflect.FileDescriptor
 
 const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x18truechimer/v1/node.proto\x12\rtruechimer.v1\"\x0f\n" +
-	"\rStatusRequest\"\xca\x02\n" +
+	"\rStatusRequest\"\xfc\x02\n" +
 	"\x0eStatusResponse\x12'\n" +
 	"\x04node\x18\x01 \x01(\v2\x13.truechimer.v1.NodeR\x04node\x12*\n" +
 	"\x05clock\x18\x02 \x01(\v2\x14.truechimer.v1.ClockR\x05clock\x12$\n" +
@@ -2032,7 +2487,30 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x05ready\x18\x05 \x01(\bR\x05ready\x12\x1b\n" +
 	"\tnot_ready\x18\x06 \x03(\tR\bnotReady\x12,\n" +
 	"\x06alarms\x18\a \x03(\v2\x14.truechimer.v1.AlarmR\x06alarms\x126\n" +
-	"\asources\x18\b \x01(\v2\x1c.truechimer.v1.SourceSummaryR\asources\"\xd1\x01\n" +
+	"\asources\x18\b \x01(\v2\x1c.truechimer.v1.SourceSummaryR\asources\x120\n" +
+	"\astreams\x18\t \x01(\v2\x16.truechimer.v1.StreamsR\astreams\"\xe6\x03\n" +
+	"\aStreams\x12\x16\n" +
+	"\x06closed\x18\x01 \x01(\x06R\x06closed\x12\x18\n" +
+	"\astreams\x18\x02 \x01(\x04R\astreams\x12\x1a\n" +
+	"\bwatchers\x18\x03 \x01(\rR\bwatchers\x12\x16\n" +
+	"\x06queued\x18\x04 \x01(\rR\x06queued\x12\x18\n" +
+	"\aappends\x18\x05 \x01(\x04R\aappends\x12\x16\n" +
+	"\x06events\x18\x06 \x01(\x04R\x06events\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x04R\x05bytes\x12\x16\n" +
+	"\x06groups\x18\b \x01(\x04R\x06groups\x12\x1a\n" +
+	"\brepeated\x18\t \x01(\x04R\brepeated\x12\x1c\n" +
+	"\tconflicts\x18\n" +
+	" \x01(\x04R\tconflicts\x12\x12\n" +
+	"\x04busy\x18\v \x01(\x04R\x04busy\x12\x12\n" +
+	"\x04full\x18\f \x01(\x04R\x04full\x12\x1c\n" +
+	"\tdelivered\x18\r \x01(\x04R\tdelivered\x12\x18\n" +
+	"\atrimmed\x18\x0e \x01(\x04R\atrimmed\x12\x16\n" +
+	"\x06stalls\x18\x0f \x01(\x04R\x06stalls\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x10 \x01(\x04R\tfreeBytes\x12#\n" +
+	"\rreserve_bytes\x18\x11 \x01(\x04R\freserveBytes\x12\x1f\n" +
+	"\vnearly_full\x18\x12 \x01(\bR\n" +
+	"nearlyFull\"\xd1\x01\n" +
 	"\rSourceSummary\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\rR\x05known\x12\x1c\n" +
 	"\treachable\x18\x02 \x01(\rR\treachable\x12\x14\n" +
@@ -2195,7 +2673,31 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x0eRebaseResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\x06R\x04last\x12\x17\n" +
-	"\aback_ns\x18\x03 \x01(\x03R\x06backNs*\x81\x01\n" +
+	"\aback_ns\x18\x03 \x01(\x03R\x06backNs\"#\n" +
+	"\rBackupRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"\xdb\x01\n" +
+	"\x0eBackupResponse\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x1d\n" +
+	"\n" +
+	"files_done\x18\x02 \x01(\x04R\tfilesDone\x12\x1f\n" +
+	"\vfiles_total\x18\x03 \x01(\x04R\n" +
+	"filesTotal\x12\x1d\n" +
+	"\n" +
+	"bytes_done\x18\x04 \x01(\x04R\tbytesDone\x12\x1f\n" +
+	"\vbytes_total\x18\x05 \x01(\x04R\n" +
+	"bytesTotal\x123\n" +
+	"\x06result\x18\x06 \x01(\v2\x1b.truechimer.v1.BackupResultR\x06result\"\xef\x01\n" +
+	"\fBackupResult\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x19\n" +
+	"\bstore_id\x18\x02 \x01(\tR\astoreId\x12\x18\n" +
+	"\aceiling\x18\x03 \x01(\x06R\aceiling\x12\x18\n" +
+	"\astreams\x18\x04 \x01(\x04R\astreams\x12\x16\n" +
+	"\x06events\x18\x05 \x01(\x04R\x06events\x12\x1f\n" +
+	"\vevent_bytes\x18\x06 \x01(\x04R\n" +
+	"eventBytes\x12\x14\n" +
+	"\x05files\x18\a \x01(\x04R\x05files\x12\x14\n" +
+	"\x05bytes\x18\b \x01(\x04R\x05bytes\x12\x17\n" +
+	"\atook_ns\x18\t \x01(\x03R\x06tookNs*\x81\x01\n" +
 	"\n" +
 	"ClockState\x12\x1b\n" +
 	"\x17CLOCK_STATE_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -2207,14 +2709,15 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\x12CLIENTS_ORDER_LAST\x10\x01\x12\x1a\n" +
 	"\x16CLIENTS_ORDER_REQUESTS\x10\x02\x12\x17\n" +
 	"\x13CLIENTS_ORDER_DROPS\x10\x03\x12\x19\n" +
-	"\x15CLIENTS_ORDER_ADDRESS\x10\x042\xd2\x03\n" +
+	"\x15CLIENTS_ORDER_ADDRESS\x10\x042\x9b\x04\n" +
 	"\vNodeService\x12E\n" +
 	"\x06Status\x12\x1c.truechimer.v1.StatusRequest\x1a\x1d.truechimer.v1.StatusResponse\x12H\n" +
 	"\aSources\x12\x1d.truechimer.v1.SourcesRequest\x1a\x1e.truechimer.v1.SourcesResponse\x12H\n" +
 	"\aClients\x12\x1d.truechimer.v1.ClientsRequest\x1a\x1e.truechimer.v1.ClientsResponse\x12T\n" +
 	"\vAcceptClock\x12!.truechimer.v1.AcceptClockRequest\x1a\".truechimer.v1.AcceptClockResponse\x12K\n" +
 	"\bMakeStep\x12\x1e.truechimer.v1.MakeStepRequest\x1a\x1f.truechimer.v1.MakeStepResponse\x12E\n" +
-	"\x06Rebase\x12\x1c.truechimer.v1.RebaseRequest\x1a\x1d.truechimer.v1.RebaseResponseB3Z1github.com/truechimer/truechimer/internal/rpc;rpcb\x06proto3"
+	"\x06Rebase\x12\x1c.truechimer.v1.RebaseRequest\x1a\x1d.truechimer.v1.RebaseResponse\x12G\n" +
+	"\x06Backup\x12\x1c.truechimer.v1.BackupRequest\x1a\x1d.truechimer.v1.BackupResponse0\x01B3Z1github.com/truechimer/truechimer/internal/rpc;rpcb\x06proto3"
 
 var (
 	file_truechimer_v1_node_proto_rawDescOnce sync.Once
@@ -2229,64 +2732,72 @@ func file_truechimer_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_truechimer_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_truechimer_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_truechimer_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_truechimer_v1_node_proto_goTypes = []any{
 	(ClockState)(0),             // 0: truechimer.v1.ClockState
 	(ClientsOrder)(0),           // 1: truechimer.v1.ClientsOrder
 	(*StatusRequest)(nil),       // 2: truechimer.v1.StatusRequest
 	(*StatusResponse)(nil),      // 3: truechimer.v1.StatusResponse
-	(*SourceSummary)(nil),       // 4: truechimer.v1.SourceSummary
-	(*Node)(nil),                // 5: truechimer.v1.Node
-	(*Clock)(nil),               // 6: truechimer.v1.Clock
-	(*Hlc)(nil),                 // 7: truechimer.v1.Hlc
-	(*Ntp)(nil),                 // 8: truechimer.v1.Ntp
-	(*Alarm)(nil),               // 9: truechimer.v1.Alarm
-	(*SourcesRequest)(nil),      // 10: truechimer.v1.SourcesRequest
-	(*SourcesResponse)(nil),     // 11: truechimer.v1.SourcesResponse
-	(*Source)(nil),              // 12: truechimer.v1.Source
-	(*ClientsRequest)(nil),      // 13: truechimer.v1.ClientsRequest
-	(*ClientsResponse)(nil),     // 14: truechimer.v1.ClientsResponse
-	(*NtpClient)(nil),           // 15: truechimer.v1.NtpClient
-	(*AcceptClockRequest)(nil),  // 16: truechimer.v1.AcceptClockRequest
-	(*AcceptClockResponse)(nil), // 17: truechimer.v1.AcceptClockResponse
-	(*MakeStepRequest)(nil),     // 18: truechimer.v1.MakeStepRequest
-	(*MakeStepResponse)(nil),    // 19: truechimer.v1.MakeStepResponse
-	(*RebaseRequest)(nil),       // 20: truechimer.v1.RebaseRequest
-	(*RebaseResponse)(nil),      // 21: truechimer.v1.RebaseResponse
-	nil,                         // 22: truechimer.v1.Ntp.VerdictsEntry
-	nil,                         // 23: truechimer.v1.Source.OutcomesEntry
+	(*Streams)(nil),             // 4: truechimer.v1.Streams
+	(*SourceSummary)(nil),       // 5: truechimer.v1.SourceSummary
+	(*Node)(nil),                // 6: truechimer.v1.Node
+	(*Clock)(nil),               // 7: truechimer.v1.Clock
+	(*Hlc)(nil),                 // 8: truechimer.v1.Hlc
+	(*Ntp)(nil),                 // 9: truechimer.v1.Ntp
+	(*Alarm)(nil),               // 10: truechimer.v1.Alarm
+	(*SourcesRequest)(nil),      // 11: truechimer.v1.SourcesRequest
+	(*SourcesResponse)(nil),     // 12: truechimer.v1.SourcesResponse
+	(*Source)(nil),              // 13: truechimer.v1.Source
+	(*ClientsRequest)(nil),      // 14: truechimer.v1.ClientsRequest
+	(*ClientsResponse)(nil),     // 15: truechimer.v1.ClientsResponse
+	(*NtpClient)(nil),           // 16: truechimer.v1.NtpClient
+	(*AcceptClockRequest)(nil),  // 17: truechimer.v1.AcceptClockRequest
+	(*AcceptClockResponse)(nil), // 18: truechimer.v1.AcceptClockResponse
+	(*MakeStepRequest)(nil),     // 19: truechimer.v1.MakeStepRequest
+	(*MakeStepResponse)(nil),    // 20: truechimer.v1.MakeStepResponse
+	(*RebaseRequest)(nil),       // 21: truechimer.v1.RebaseRequest
+	(*RebaseResponse)(nil),      // 22: truechimer.v1.RebaseResponse
+	(*BackupRequest)(nil),       // 23: truechimer.v1.BackupRequest
+	(*BackupResponse)(nil),      // 24: truechimer.v1.BackupResponse
+	(*BackupResult)(nil),        // 25: truechimer.v1.BackupResult
+	nil,                         // 26: truechimer.v1.Ntp.VerdictsEntry
+	nil,                         // 27: truechimer.v1.Source.OutcomesEntry
 }
 var file_truechimer_v1_node_proto_depIdxs = []int32{
-	5,  // 0: truechimer.v1.StatusResponse.node:type_name -> truechimer.v1.Node
-	6,  // 1: truechimer.v1.StatusResponse.clock:type_name -> truechimer.v1.Clock
-	7,  // 2: truechimer.v1.StatusResponse.hlc:type_name -> truechimer.v1.Hlc
-	8,  // 3: truechimer.v1.StatusResponse.ntp:type_name -> truechimer.v1.Ntp
-	9,  // 4: truechimer.v1.StatusResponse.alarms:type_name -> truechimer.v1.Alarm
-	4,  // 5: truechimer.v1.StatusResponse.sources:type_name -> truechimer.v1.SourceSummary
-	0,  // 6: truechimer.v1.Clock.state:type_name -> truechimer.v1.ClockState
-	0,  // 7: truechimer.v1.Clock.system_state:type_name -> truechimer.v1.ClockState
-	22, // 8: truechimer.v1.Ntp.verdicts:type_name -> truechimer.v1.Ntp.VerdictsEntry
-	12, // 9: truechimer.v1.SourcesResponse.sources:type_name -> truechimer.v1.Source
-	23, // 10: truechimer.v1.Source.outcomes:type_name -> truechimer.v1.Source.OutcomesEntry
-	1,  // 11: truechimer.v1.ClientsRequest.order:type_name -> truechimer.v1.ClientsOrder
-	15, // 12: truechimer.v1.ClientsResponse.clients:type_name -> truechimer.v1.NtpClient
-	2,  // 13: truechimer.v1.NodeService.Status:input_type -> truechimer.v1.StatusRequest
-	10, // 14: truechimer.v1.NodeService.Sources:input_type -> truechimer.v1.SourcesRequest
-	13, // 15: truechimer.v1.NodeService.Clients:input_type -> truechimer.v1.ClientsRequest
-	16, // 16: truechimer.v1.NodeService.AcceptClock:input_type -> truechimer.v1.AcceptClockRequest
-	18, // 17: truechimer.v1.NodeService.MakeStep:input_type -> truechimer.v1.MakeStepRequest
-	20, // 18: truechimer.v1.NodeService.Rebase:input_type -> truechimer.v1.RebaseRequest
-	3,  // 19: truechimer.v1.NodeService.Status:output_type -> truechimer.v1.StatusResponse
-	11, // 20: truechimer.v1.NodeService.Sources:output_type -> truechimer.v1.SourcesResponse
-	14, // 21: truechimer.v1.NodeService.Clients:output_type -> truechimer.v1.ClientsResponse
-	17, // 22: truechimer.v1.NodeService.AcceptClock:output_type -> truechimer.v1.AcceptClockResponse
-	19, // 23: truechimer.v1.NodeService.MakeStep:output_type -> truechimer.v1.MakeStepResponse
-	21, // 24: truechimer.v1.NodeService.Rebase:output_type -> truechimer.v1.RebaseResponse
-	19, // [19:25] is the sub-list for method output_type
-	13, // [13:19] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	6,  // 0: truechimer.v1.StatusResponse.node:type_name -> truechimer.v1.Node
+	7,  // 1: truechimer.v1.StatusResponse.clock:type_name -> truechimer.v1.Clock
+	8,  // 2: truechimer.v1.StatusResponse.hlc:type_name -> truechimer.v1.Hlc
+	9,  // 3: truechimer.v1.StatusResponse.ntp:type_name -> truechimer.v1.Ntp
+	10, // 4: truechimer.v1.StatusResponse.alarms:type_name -> truechimer.v1.Alarm
+	5,  // 5: truechimer.v1.StatusResponse.sources:type_name -> truechimer.v1.SourceSummary
+	4,  // 6: truechimer.v1.StatusResponse.streams:type_name -> truechimer.v1.Streams
+	0,  // 7: truechimer.v1.Clock.state:type_name -> truechimer.v1.ClockState
+	0,  // 8: truechimer.v1.Clock.system_state:type_name -> truechimer.v1.ClockState
+	26, // 9: truechimer.v1.Ntp.verdicts:type_name -> truechimer.v1.Ntp.VerdictsEntry
+	13, // 10: truechimer.v1.SourcesResponse.sources:type_name -> truechimer.v1.Source
+	27, // 11: truechimer.v1.Source.outcomes:type_name -> truechimer.v1.Source.OutcomesEntry
+	1,  // 12: truechimer.v1.ClientsRequest.order:type_name -> truechimer.v1.ClientsOrder
+	16, // 13: truechimer.v1.ClientsResponse.clients:type_name -> truechimer.v1.NtpClient
+	25, // 14: truechimer.v1.BackupResponse.result:type_name -> truechimer.v1.BackupResult
+	2,  // 15: truechimer.v1.NodeService.Status:input_type -> truechimer.v1.StatusRequest
+	11, // 16: truechimer.v1.NodeService.Sources:input_type -> truechimer.v1.SourcesRequest
+	14, // 17: truechimer.v1.NodeService.Clients:input_type -> truechimer.v1.ClientsRequest
+	17, // 18: truechimer.v1.NodeService.AcceptClock:input_type -> truechimer.v1.AcceptClockRequest
+	19, // 19: truechimer.v1.NodeService.MakeStep:input_type -> truechimer.v1.MakeStepRequest
+	21, // 20: truechimer.v1.NodeService.Rebase:input_type -> truechimer.v1.RebaseRequest
+	23, // 21: truechimer.v1.NodeService.Backup:input_type -> truechimer.v1.BackupRequest
+	3,  // 22: truechimer.v1.NodeService.Status:output_type -> truechimer.v1.StatusResponse
+	12, // 23: truechimer.v1.NodeService.Sources:output_type -> truechimer.v1.SourcesResponse
+	15, // 24: truechimer.v1.NodeService.Clients:output_type -> truechimer.v1.ClientsResponse
+	18, // 25: truechimer.v1.NodeService.AcceptClock:output_type -> truechimer.v1.AcceptClockResponse
+	20, // 26: truechimer.v1.NodeService.MakeStep:output_type -> truechimer.v1.MakeStepResponse
+	22, // 27: truechimer.v1.NodeService.Rebase:output_type -> truechimer.v1.RebaseResponse
+	24, // 28: truechimer.v1.NodeService.Backup:output_type -> truechimer.v1.BackupResponse
+	22, // [22:29] is the sub-list for method output_type
+	15, // [15:22] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_truechimer_v1_node_proto_init() }
@@ -2294,17 +2805,17 @@ func file_truechimer_v1_node_proto_init() {
 	if File_truechimer_v1_node_proto != nil {
 		return
 	}
-	file_truechimer_v1_node_proto_msgTypes[4].OneofWrappers = []any{}
-	file_truechimer_v1_node_proto_msgTypes[10].OneofWrappers = []any{}
+	file_truechimer_v1_node_proto_msgTypes[5].OneofWrappers = []any{}
 	file_truechimer_v1_node_proto_msgTypes[11].OneofWrappers = []any{}
-	file_truechimer_v1_node_proto_msgTypes[13].OneofWrappers = []any{}
+	file_truechimer_v1_node_proto_msgTypes[12].OneofWrappers = []any{}
+	file_truechimer_v1_node_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_truechimer_v1_node_proto_rawDesc), len(file_truechimer_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -45,6 +45,8 @@ const (
 	NodeServiceMakeStepProcedure = "/truechimer.v1.NodeService/MakeStep"
 	// NodeServiceRebaseProcedure is the fully-qualified name of the NodeService's Rebase RPC.
 	NodeServiceRebaseProcedure = "/truechimer.v1.NodeService/Rebase"
+	// NodeServiceBackupProcedure is the fully-qualified name of the NodeService's Backup RPC.
+	NodeServiceBackupProcedure = "/truechimer.v1.NodeService/Backup"
 )
 
 // NodeServiceClient is a client for the truechimer.v1.NodeService service.
@@ -63,6 +65,13 @@ type NodeServiceClient interface {
 	// Rebase brings back a hybrid clock that ran ahead, in a new epoch. Timestamps of the
 	// new epoch may be smaller than those of the old one.
 	Rebase(context.Context, *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error)
+	// Backup copies the store, while it is being used, into a new directory on this node's
+	// machine, and proves the copy by opening it. The answer is a stream: how far it is, and in
+	// the last message what came of it. A caller that leaves ends it. Codes: INVALID_ARGUMENT
+	// for a path that is not absolute, FAILED_PRECONDITION for one that cannot be used,
+	// RESOURCE_EXHAUSTED where there is another backup, or no space, DATA_LOSS where the store is
+	// damaged.
+	Backup(context.Context, *connect.Request[rpc.BackupRequest]) (*connect.ServerStreamForClient[rpc.BackupResponse], error)
 }
 
 // NewNodeServiceClient constructs a client for the truechimer.v1.NodeService service. By default,
@@ -112,6 +121,12 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("Rebase")),
 			connect.WithClientOptions(opts...),
 		),
+		backup: connect.NewClient[rpc.BackupRequest, rpc.BackupResponse](
+			httpClient,
+			baseURL+NodeServiceBackupProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Backup")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -123,6 +138,7 @@ type nodeServiceClient struct {
 	acceptClock *connect.Client[rpc.AcceptClockRequest, rpc.AcceptClockResponse]
 	makeStep    *connect.Client[rpc.MakeStepRequest, rpc.MakeStepResponse]
 	rebase      *connect.Client[rpc.RebaseRequest, rpc.RebaseResponse]
+	backup      *connect.Client[rpc.BackupRequest, rpc.BackupResponse]
 }
 
 // Status calls truechimer.v1.NodeService.Status.
@@ -155,6 +171,11 @@ func (c *nodeServiceClient) Rebase(ctx context.Context, req *connect.Request[rpc
 	return c.rebase.CallUnary(ctx, req)
 }
 
+// Backup calls truechimer.v1.NodeService.Backup.
+func (c *nodeServiceClient) Backup(ctx context.Context, req *connect.Request[rpc.BackupRequest]) (*connect.ServerStreamForClient[rpc.BackupResponse], error) {
+	return c.backup.CallServerStream(ctx, req)
+}
+
 // NodeServiceHandler is an implementation of the truechimer.v1.NodeService service.
 type NodeServiceHandler interface {
 	// Status tells what this node believes of its clock, and what it serves.
@@ -171,6 +192,13 @@ type NodeServiceHandler interface {
 	// Rebase brings back a hybrid clock that ran ahead, in a new epoch. Timestamps of the
 	// new epoch may be smaller than those of the old one.
 	Rebase(context.Context, *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error)
+	// Backup copies the store, while it is being used, into a new directory on this node's
+	// machine, and proves the copy by opening it. The answer is a stream: how far it is, and in
+	// the last message what came of it. A caller that leaves ends it. Codes: INVALID_ARGUMENT
+	// for a path that is not absolute, FAILED_PRECONDITION for one that cannot be used,
+	// RESOURCE_EXHAUSTED where there is another backup, or no space, DATA_LOSS where the store is
+	// damaged.
+	Backup(context.Context, *connect.Request[rpc.BackupRequest], *connect.ServerStream[rpc.BackupResponse]) error
 }
 
 // NewNodeServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -216,6 +244,12 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("Rebase")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceBackupHandler := connect.NewServerStreamHandler(
+		NodeServiceBackupProcedure,
+		svc.Backup,
+		connect.WithSchema(nodeServiceMethods.ByName("Backup")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/truechimer.v1.NodeService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case NodeServiceStatusProcedure:
@@ -230,6 +264,8 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 			nodeServiceMakeStepHandler.ServeHTTP(w, r)
 		case NodeServiceRebaseProcedure:
 			nodeServiceRebaseHandler.ServeHTTP(w, r)
+		case NodeServiceBackupProcedure:
+			nodeServiceBackupHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -261,4 +297,8 @@ func (UnimplementedNodeServiceHandler) MakeStep(context.Context, *connect.Reques
 
 func (UnimplementedNodeServiceHandler) Rebase(context.Context, *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.NodeService.Rebase is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) Backup(context.Context, *connect.Request[rpc.BackupRequest], *connect.ServerStream[rpc.BackupResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.NodeService.Backup is not implemented"))
 }
