@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +55,9 @@ func (s streams) width() int {
 	return widthUsual
 }
 
+// coloured reports whether colours are wanted.
+func (s streams) coloured() bool { return s.terminal() && os.Getenv("NO_COLOR") == "" }
+
 // client is what the commands share that ask a server.
 type client struct {
 	streams
@@ -75,6 +80,33 @@ func (c *client) node() rpcconnect.NodeServiceClient {
 	return rpcconnect.NewNodeServiceClient(&http.Client{Timeout: callTimeout}, c.url())
 }
 
+// nodeWithoutLimit is node for what takes as long as it takes.
+func (c *client) nodeWithoutLimit() rpcconnect.NodeServiceClient {
+	return rpcconnect.NewNodeServiceClient(&http.Client{}, c.url())
+}
+
+// stream has no limit of time: a watch lasts, and reads follow one another. Each call that
+// is to end has a limit of its own, see call.
+func (c *client) stream() rpcconnect.StreamServiceClient {
+	return rpcconnect.NewStreamServiceClient(&http.Client{}, c.url())
+}
+
+// call makes a call that is to end soon. Its errors have an exit code.
+func call[Q, A any](ctx context.Context, c *client, method func(context.Context, *connect.Request[Q]) (*connect.Response[A], error), request *Q) (*A, error) {
+	return callWithin(ctx, c, callTimeout, method, request)
+}
+
+// callWithin is call for one that may take longer.
+func callWithin[Q, A any](ctx context.Context, c *client, limit time.Duration, method func(context.Context, *connect.Request[Q]) (*connect.Response[A], error), request *Q) (*A, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	answer, err := method(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, c.failure(err)
+	}
+	return answer.Msg, nil
+}
+
 // checkAddress fails on an --api that is no address.
 func (c *client) checkAddress() error {
 	u, err := url.Parse(c.url())
@@ -87,8 +119,9 @@ func (c *client) checkAddress() error {
 // failure gives an error of a call its exit code, and says what to do about it.
 func (c *client) failure(err error) error {
 	const advice = "is truechimer serve running, and is --api right?"
-	var dial *net.OpError
-	if errors.As(err, &dial) && dial.Op == "dial" {
+	if unreachable(err) {
+		var dial *net.OpError
+		errors.As(err, &dial)
 		return exitError{exitUnreachable, fmt.Errorf("cannot reach a server at %s: %w; %s", c.address, dial.Err, advice)}
 	}
 	var call *connect.Error
@@ -110,12 +143,24 @@ func (c *client) failure(err error) error {
 	}
 }
 
+// unreachable reports whether a call found no server, and so had no effect.
+func unreachable(err error) bool {
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial"
+}
+
 // printJSON prints a message as the API would have.
-func (c *client) printJSON(m proto.Message) error {
+func (c *client) printJSON(m proto.Message) error { return writeJSON(c.out, m) }
+
+// writeJSON writes a message as the API has it, on a line.
+func writeJSON(out io.Writer, m proto.Message) error {
 	b, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(m)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.out, "%s\n", b)
+	_, err = fmt.Fprintf(out, "%s\n", b)
 	return err
 }
+
+// printValue prints a value as one line of JSON.
+func (c *client) printValue(v any) error { return json.NewEncoder(c.out).Encode(v) }

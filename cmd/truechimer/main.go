@@ -82,8 +82,8 @@ func newRoot(s streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "truechimer",
 		Short: "NTP server and hybrid logical clock in one binary",
-		Long: `truechimer serves time over NTP, is honest about its error, and issues timestamps
-that order events causally while staying close to physical time.
+		Long: `truechimer serves time over NTP, is honest about its error, issues timestamps that
+order events causally while staying close to physical time, and keeps streams of events.
 
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 server unreachable,
 4 data directory refused.`,
@@ -104,8 +104,10 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 server unreachable,
 	root.AddCommand(
 		newServe(client),
 		newStatus(client), newSources(client), newClients(client), newWaitsync(client), newQuery(client),
-		newBench(client),
+		newBench(client), newDemo(client),
 		newNow(client), newObserve(client), newWait(client), newDecode(client),
+		newAppend(client), newRead(client), newWatch(client), newStreams(client), newCut(client),
+		newBackup(client), newRestore(client), newVerify(client),
 		newClock(client), newHLC(client),
 		newConfig(client),
 		newVersion(client),

@@ -55,6 +55,7 @@ func levels() []level {
 		{dir: "internal/web", level: 3},
 		{dir: "internal/config", level: 3},
 		{dir: "internal/sim", level: 3},
+		{dir: "internal/demo", level: 3},
 
 		{dir: "internal/compliance", level: 2},
 		{dir: "internal/cluster", level: 2},
@@ -81,7 +82,7 @@ func publicDirs() []string { return []string{"hlc", "hlc/client", "ntpserver", "
 
 // cmdImports are the packages of ours that a command may use: it has no logic.
 func cmdImports() []string {
-	return []string{"internal/daemon", "internal/config", "internal/upstream", "internal/load", "internal/rpc/...", "hlc", "hlc/client"}
+	return []string{"internal/daemon", "internal/config", "internal/upstream", "internal/load", "internal/demo", "internal/rpc/...", "hlc", "hlc/client"}
 }
 
 // levelOf finds a directory in the table.
