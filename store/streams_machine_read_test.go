@@ -117,10 +117,11 @@ type watching struct {
 	w        *Watcher // nil: ended, to be resumed by cursor
 	at       hlc.Timestamp
 	timeline int
-	cursor   string // that goes on behind at; empty: there was no delivery yet
-	pulled   bool   // since it was begun or resumed
-	strict   bool   // nothing is left out in silence
-	deleted  bool   // a stream that it names was
+	cursor   string          // that goes on behind at; empty: there was no delivery yet
+	pulled   bool            // since it was begun or resumed
+	begun    map[string]bool // streams of which it has delivered something
+	strict   bool            // nothing is left out in silence
+	deleted  bool            // a stream that it names was
 }
 
 func (w *watching) end() {
@@ -140,7 +141,7 @@ func (s *streamsMachine) watch(t *rapid.T) {
 		s.watches[0].end()
 		s.watches = s.watches[1:]
 	}
-	w := &watching{sel: s.selection(t), timeline: s.noticed()}
+	w := &watching{sel: s.selection(t), timeline: s.noticed(), begun: map[string]bool{}}
 	var from Start
 	kind := rapid.IntRange(0, 3).Draw(t, "start")
 	switch kind {
@@ -239,7 +240,7 @@ func (w *watching) begin(t *rapid.T, s *streamsMachine, from Start) {
 	if w.w, err = s.t.Watch(context.Background(), w.sel, from); err != nil {
 		t.Fatal(err)
 	}
-	w.pulled, w.deleted = false, false
+	w.pulled, w.deleted, w.begun = false, false, map[string]bool{}
 }
 
 // pull takes from the watchers what they have.
@@ -271,11 +272,14 @@ func (s *streamsMachine) pull(t *rapid.T) {
 
 // failed checks that there was a reason to end a watch.
 func (w *watching) failed(t *rapid.T, s *streamsMachine, err error) {
-	missed := slices.ContainsFunc(s.m.behind(w.sel, w.at), func(e *twinEvent) bool { return e.trimmed })
+	behind := s.m.behind(w.sel, w.at)
+	missed := slices.ContainsFunc(behind, func(e *twinEvent) bool { return e.trimmed })
+	// What was to come when the clock was rebased, and is deleted, is missed when its time comes.
+	before := slices.ContainsFunc(behind, func(e *twinEvent) bool { return e.deleted && e.timeline < w.timeline })
 	switch {
 	case errors.Is(err, ErrTimeline) && w.timeline != s.m.timeline:
 	case errors.Is(err, ErrTrimmed) && missed && (w.strict || w.pulled):
-	case errors.Is(err, ErrNoStream) && w.deleted:
+	case errors.Is(err, ErrNoStream) && (w.deleted || before):
 	default:
 		t.Fatalf("a watch ended at %d: %v", w.at, err)
 	}
@@ -286,10 +290,11 @@ func (w *watching) failed(t *rapid.T, s *streamsMachine, err error) {
 // took compares a delivery with what has to come next.
 func (w *watching) took(t *rapid.T, s *streamsMachine, d Delivery) {
 	behind := s.m.behind(w.sel, w.at)
-	// What may be left out: what was removed before the watch first looked, what was deleted
-	// where nobody named the stream, and what was removed that is from before a rebase.
+	// What may be left out: what was removed before the watch began with the stream, where it
+	// begins with what is left; what was deleted where nobody named the stream; and what was
+	// removed that is from before a rebase.
 	silent := func(e *twinEvent) bool {
-		return e.trimmed && (!w.strict && !w.pulled || e.deleted && len(w.sel.Names) == 0 || e.timeline < w.timeline)
+		return e.trimmed && (!w.strict && !w.begun[e.Stream] || e.deleted && len(w.sel.Names) == 0 || e.timeline < w.timeline)
 	}
 	// Two timelines can have events of one timestamp; those come in any order.
 	for _, e := range d.Events {
@@ -302,6 +307,7 @@ func (w *watching) took(t *rapid.T, s *streamsMachine, d Delivery) {
 				t.Fatalf("H15: event %d of %q at %d was delivered before %+v to %+v", e.Sequence, e.Stream, e.Timestamp, *x, *w)
 			}
 		}
+		w.begun[e.Stream] = true
 		w.at, behind = e.Timestamp, slices.Delete(behind, n, n+1)
 		behind = slices.DeleteFunc(behind, func(x *twinEvent) bool { return x.Timestamp < w.at })
 	}
