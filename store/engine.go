@@ -24,8 +24,12 @@ const (
 	// as long, and an open after a crash replays it.
 	memTableLenBytes = 16 << 20
 	levelBaseLen     = 256 << 20
-	tableLenBytes    = 8 << 20
-	blockLenBytes    = 16 << 10
+	// sublevelsSorted is how many sublevels of the first level are sorted into the next one
+	// together. Where there are many streams, each time rewrites most of that one. At 4, a store of
+	// 10 million events took appends at 0.66 of the rate of an empty one, at 12 as fast.
+	sublevelsSorted = 12
+	tableLenBytes   = 8 << 20
+	blockLenBytes   = 16 << 10
 
 	cacheLenBytes = 16 << 20
 	filesMax      = 256
@@ -61,6 +65,7 @@ func engineOptions(fs *engineFS, log *slog.Logger) *pebble.Options {
 		CacheSize:                   cacheLenBytes,
 		MemTableSize:                memTableLenBytes,
 		MemTableStopWritesThreshold: 2 * memTablesMax,
+		L0CompactionThreshold:       sublevelsSorted,
 		L0StopWritesThreshold:       4 * sublevelsMax,
 		LBaseMaxBytes:               levelBaseLen,
 		MaxOpenFiles:                filesMax,
