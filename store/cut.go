@@ -11,9 +11,9 @@ import (
 )
 
 // Cut returns the state of the selected streams at ts, exactly: every event up to ts
-// counts, and none will come any more; 0 is the present. It waits until ts has passed on this node's clock,
-// which may be at most WaitMax. Streams that did not exist at ts, or have been deleted since, are left
-// out. after is the After of the Cut before, or empty. It fails with ErrTooFar, ErrName,
+// counts, and none will come any more; 0 is the present. It waits until ts has passed on
+// this node's clock, which may be at most WaitMax. Streams that did not exist at ts, or have
+// been deleted since, are left out. after is the After of the Cut before, or empty. It fails with ErrTooFar, ErrName,
 // ErrRange, ErrTimeline when the clock is rebased while it waits, and like Issuer.Now; with
 // ErrTrimmed where a stream's state at ts cannot be told any more.
 func (t *Streams) Cut(ctx context.Context, ts hlc.Timestamp, sel Selection, after string) (Cut, error) {

@@ -154,9 +154,13 @@ func (w *Watcher) load(l *lane) error {
 
 // spare lets go of what was read ahead of a lane where all lanes together hold too much.
 func (w *Watcher) spare(l *lane) {
-	if w.held <= aheadLen {
-		return
+	if w.held > aheadLen {
+		w.release(l)
 	}
+}
+
+// release lets go of what was read ahead of a lane.
+func (w *Watcher) release(l *lane) {
 	for i := range l.ahead {
 		w.held -= len(l.ahead[i].Payload) + eventWeight
 	}
@@ -208,9 +212,7 @@ func (w *Watcher) pop() (*Event, error) {
 
 // forget removes a lane and what was read ahead of it.
 func (w *Watcher) forget(l *lane) {
-	for i := range l.ahead {
-		w.held -= len(l.ahead[i].Payload) + eventWeight
-	}
+	w.release(l)
 	heap.Remove(&w.lanes, slices.Index(w.lanes, l))
 	delete(w.byName, l.name)
 }

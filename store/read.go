@@ -138,8 +138,8 @@ func (t *Streams) seek(h *head, ts hlc.Timestamp) (sequence uint64, err error) {
 }
 
 // search returns the sequence of the first event that is left and fits, or the next
-// sequence, and where the stream stands before it: the base where that is not known any more. What fits is
-// followed by nothing that does not.
+// sequence, and where the stream stands before it: the base where that is not known any
+// more. What fits is followed by nothing that does not.
 func search(db *pebble.DB, h *head, fits func(position) bool) (sequence uint64, before position, err error) {
 	low, high, before := h.record.base.sequence+1, h.last.sequence+1, h.record.base
 	iter, err := db.NewIter(&pebble.IterOptions{LowerBound: eventKey(h.number, low), UpperBound: eventKey(h.number, high)})
@@ -270,6 +270,7 @@ func (b *block) read(db *pebble.DB, name string, c *pageCursor, most, length int
 		}
 		b.add(name, &e)
 		n++
+		c.loose = false // behind an event nothing may be missing
 		if c.reverse {
 			expected--
 			c.to = expected

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -65,9 +66,7 @@ func (t *Streams) sweep(ctx context.Context) error {
 			return err
 		}
 		for _, name := range d.names {
-			if err := t.sweepOne(ctx, name); err != nil {
-				first = errors.Join(first, err)
-			}
+			first = cmp.Or(first, t.sweepOne(ctx, name))
 			if err := errors.Join(ctx.Err(), t.store.fence.err()); err != nil {
 				return err
 			}

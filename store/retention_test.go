@@ -83,3 +83,29 @@ func TestRetentionByItself(t *testing.T) {
 		t.Errorf("%d were trimmed", s.Trimmed)
 	}
 }
+
+// TestRetentionDuringTrim: a sweep that is overtaken by a trim removes nothing more.
+func TestRetentionDuringTrim(t *testing.T) {
+	leakFree(t)
+	st, _ := memStreams(t, StreamsOptions{})
+	ctx := context.Background()
+	if _, err := st.Create(ctx, "s", Retention{Bytes: 100}); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		appendOne(t, st, "s", "0123456789")
+	}
+	_, old, err := st.existing("s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := st.keeps(old); err != nil || first != 11 {
+		t.Fatalf("keeps %d of 20, %v", first, err)
+	}
+	if _, err := st.Trim(ctx, "s", 15); err != nil {
+		t.Fatal(err)
+	}
+	if first, err := st.keeps(old); err != nil || first > 15 {
+		t.Fatalf("keeps %d, although 15 to 20 have 60 bytes, %v", first, err)
+	}
+}

@@ -56,7 +56,7 @@ type Watcher struct {
 	at, upto hlc.Timestamp
 	lanes    lanes
 	byName   map[string]*lane
-	held     int  // bytes of the payloads that were read ahead
+	held     int  // bytes of the events that were read ahead
 	strict   bool // what was removed before it was delivered is missed
 	look     bool // nobody knows which streams have something
 }
@@ -311,6 +311,9 @@ func (w *Watcher) round(ctx context.Context) error {
 	}
 	w.look = true // until it has succeeded
 	if err := w.lookAtAll(ctx); err != nil {
+		// The lanes of some streams without those of the others would deliver out of order, and
+		// the round would end without the others.
+		w.lanes, w.byName, w.held = nil, make(map[string]*lane), 0
 		return err
 	}
 	w.look, w.strict = false, true
