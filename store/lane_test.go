@@ -83,6 +83,26 @@ func TestOldestOfWhatIsLeft(t *testing.T) {
 	}
 }
 
+// TestOldestThenTrimmed: what is removed behind an event that was delivered is missed.
+func TestOldestThenTrimmed(t *testing.T) {
+	leakFree(t)
+	st, _ := memStreams(t, StreamsOptions{})
+	appendMany(t, st, "s", 3*deliveryEvents)
+	w := watchFrom(t, st, Selection{}, Start{Oldest: true})
+	first, err := w.Next(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Trim(context.Background(), "s", 3*deliveryEvents); err != nil {
+		t.Fatal(err)
+	}
+	rest, _, err := takeEvents(w, 3*deliveryEvents-len(first.Events))
+	var trimmed *TrimmedError
+	if !errors.As(err, &trimmed) || trimmed.First != 3*deliveryEvents {
+		t.Fatalf("%d events and then %v", len(first.Events)+len(rest), err)
+	}
+}
+
 // TestWatchLooksAgain: a look at all streams that was broken off is made again.
 func TestWatchLooksAgain(t *testing.T) {
 	leakFree(t)

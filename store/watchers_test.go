@@ -31,6 +31,7 @@ func TestNote(t *testing.T) {
 		advanced := false
 		woken := w.note(changedStreams(10), func() {
 			if advanced = true; w.mu.TryLock() {
+				w.mu.Unlock()
 				t.Error("who subscribes now would be told of nothing and see the old closed timestamp")
 			}
 		})
