@@ -81,7 +81,7 @@ func (t *Streams) await(ctx context.Context, ts hlc.Timestamp) (hlc.Timestamp, e
 		}
 		if left >= 0 && ts > t.issuer.clock.Last() {
 			pause := max(left+hlc.Tick, sleepMin)
-			if err := t.sleep(ctx, pause); err != nil {
+			if err := sleep(ctx, pause, t.ctx.Done()); err != nil {
 				return 0, err
 			}
 			slept += pause
@@ -94,20 +94,6 @@ func (t *Streams) await(ctx context.Context, ts hlc.Timestamp) (hlc.Timestamp, e
 		return 0, ErrTimeline
 	}
 	return ts, nil
-}
-
-// sleep waits for d, which is positive, or until ctx or the streams end.
-func (t *Streams) sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("cut: %w", ctx.Err())
-	case <-t.ctx.Done():
-		return ErrClosed
-	}
 }
 
 // at returns the state of a stream at ts, which is closed, and whether it existed.

@@ -68,24 +68,25 @@ func (i *Issuer) Wait(ctx context.Context, ts hlc.Timestamp) (hlc.Interval, erro
 			return hlc.Interval{}, fmt.Errorf("%w: %v is %v ahead (at most %v)", ErrTooFar, ts, ahead, WaitMax)
 		}
 		left := max(ahead+hlc.Tick, sleepMin) // one tick more: earliest has to pass ts
-		if err := i.sleep(ctx, left); err != nil {
+		if err := sleep(ctx, left, i.over); err != nil {
 			return hlc.Interval{}, err
 		}
 		slept += left
 	}
 }
 
-// sleep waits for d, which is positive, or until ctx or issuing ends.
-func (i *Issuer) sleep(ctx context.Context, d time.Duration) error {
+// sleep waits for d, which is positive, or until over is closed, and returns nil; or until
+// ctx ends.
+func sleep(ctx context.Context, d time.Duration, over <-chan struct{}) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
+	case <-over:
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait: %w", ctx.Err())
-	case <-i.over:
-		return i.ended()
 	}
 }
 
