@@ -38,13 +38,12 @@ func openEnded(next http.Handler) http.Handler {
 	})
 }
 
-// begin is called once the request has been read. The context that it returns ends with
+// begin is called once the request has been read, so no deadline for reading is left. The context that it returns ends with
 // ctx, or with errStopping when stopping ends. After done, what is still to be written, which
 // is how the answer ended, has the usual time.
 func begin(ctx, stopping context.Context) (c context.Context, p *peer, done func()) {
 	p = ctx.Value(peerKey{}).(*peer)
 	c, cancel := context.WithCancelCause(ctx)
-	_ = p.control.SetReadDeadline(time.Time{}) // nothing more is to be read, and it would end the call
 	p.deadline(time.Time{})
 	unhook := context.AfterFunc(stopping, func() {
 		p.hurry()
