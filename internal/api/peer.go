@@ -38,9 +38,9 @@ func openEnded(next http.Handler) http.Handler {
 	})
 }
 
-// begin is called once the request has been read, so no deadline for reading is left. The context that it returns ends with
-// ctx, or with errStopping when stopping ends. After done, what is still to be written, which
-// is how the answer ended, has the usual time.
+// begin is called once the request has been read, so no deadline for reading is left. The
+// context that it returns ends with ctx, or with errStopping when stopping ends. After done,
+// what is still to be written, which is how the answer ended, has the usual time.
 func begin(ctx, stopping context.Context) (c context.Context, p *peer, done func()) {
 	p = ctx.Value(peerKey{}).(*peer)
 	c, cancel := context.WithCancelCause(ctx)
