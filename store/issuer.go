@@ -245,6 +245,14 @@ func (i *Issuer) Observe(ctx context.Context, r hlc.Timestamp) (hlc.Timestamp, e
 	return i.slow(ctx, call{observe: true, r: r})
 }
 
+// NowAfter reserves n timestamps, 1 to hlc.CountMax, that are all greater than r, a timestamp
+// that came from elsewhere, and returns the first. It fails like Observe and NowN; what it then
+// has observed stays observed.
+func (i *Issuer) NowAfter(ctx context.Context, r hlc.Timestamp, n int) (hlc.Timestamp, error) {
+	first, _, err := i.reserveAfter(ctx, r, n)
+	return first, err
+}
+
 // reserveAfter reserves n timestamps that are all greater than r and returns the first, and
 // the epoch that they belong to. It waits and fails like Observe and NowN.
 func (i *Issuer) reserveAfter(ctx context.Context, r hlc.Timestamp, n int) (first hlc.Timestamp, epoch uint64, err error) {

@@ -35,6 +35,7 @@ import (
 // Issuer issues timestamps; *store.Issuer is one.
 type Issuer interface {
 	NowN(ctx context.Context, n int) (hlc.Timestamp, error)
+	NowAfter(ctx context.Context, r hlc.Timestamp, n int) (hlc.Timestamp, error)
 	Observe(ctx context.Context, remote hlc.Timestamp) (hlc.Timestamp, error)
 	Interval(ctx context.Context) (hlc.Interval, error)
 	Wait(ctx context.Context, ts hlc.Timestamp) (hlc.Interval, error)
@@ -184,10 +185,11 @@ const (
 	headerLenMax      = 16 << 10
 	headerTimeout     = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
-	compressLenMin    = 1024                         // smaller replies cost more to compress than to send
-	callsMax          = 4096                         // in progress, of all connections, besides the watches
-	connectionsMax    = callsMax + store.WatchersMax // of all listeners
-	streamsMax        = 256                          // of one connection
+	compressLenMin    = 1024 // smaller replies cost more to compress than to send
+	callsMax          = 4096 // in progress, of all connections, besides sessions and watches
+	sessionsMax       = 1024
+	connectionsMax    = callsMax + sessionsMax + store.WatchersMax // of all listeners
+	streamsMax        = 256                                        // of one connection
 	stopTimeout       = 2 * time.Second
 	metricsInFlight   = 4
 	metricsTimeout    = 5 * time.Second
@@ -197,9 +199,10 @@ const (
 
 // The answers to a call too many.
 var (
-	errFull    = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d calls are in progress, and no more are taken; ask again in a moment, with fewer at a time", callsMax))
-	errWatches = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d watches are in progress, and no more are taken; end some, or watch more streams with one", store.WatchersMax))
-	errBackup  = connect.NewError(connect.CodeResourceExhausted, errors.New("a backup is being made already; ask again once it is complete"))
+	errFull     = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d calls are in progress, and no more are taken; ask again in a moment, with fewer at a time", callsMax))
+	errSessions = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d sessions are in progress, and no more are taken; share one among more callers", sessionsMax))
+	errWatches  = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d watches are in progress, and no more are taken; end some, or watch more streams with one", store.WatchersMax))
+	errBackup   = connect.NewError(connect.CodeResourceExhausted, errors.New("a backup is being made already; ask again once it is complete"))
 )
 
 // Server serves the API on its listeners.
@@ -304,7 +307,7 @@ func newHandler(stopping context.Context, s Services, calls int, log *slog.Logge
 			mux.Handle(path, guardCall(knownCalls(limits.apply(service), file, limits.refusals)))
 		}
 	}
-	mount(rpc.File_truechimer_v1_clock_proto)(rpcconnect.NewClockServiceHandler(&clockService{s.Issuer, timescale}, options...))
+	mount(rpc.File_truechimer_v1_clock_proto)(rpcconnect.NewClockServiceHandler(&clockService{s.Issuer, timescale, stopping}, options...))
 	mount(rpc.File_truechimer_v1_node_proto)(rpcconnect.NewNodeServiceHandler(newNodeService(stopping, s.Node, timescale), options...))
 	mount(rpc.File_truechimer_v1_stream_proto)(rpcconnect.NewStreamServiceHandler(&streamService{s.Streams, stopping}, options...))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { report(w, nil) })
@@ -376,7 +379,7 @@ func knownCalls(next http.Handler, file protoreflect.FileDescriptor, refusals *c
 		many := strings.HasPrefix(contentType, "application/connect+")
 		switch stream := service.Methods().Get(i).IsStreamingServer(); {
 		case stream && one:
-			http.Error(w, call+" is answered with a stream: its Content-Type is application/connect+json (or that of gRPC), and each message has an envelope; truechimer watch does all that", http.StatusUnsupportedMediaType)
+			http.Error(w, call+" is answered with a stream: its Content-Type is application/connect+json (or that of gRPC), and each message has an envelope", http.StatusUnsupportedMediaType)
 		case !stream && many:
 			http.Error(w, call+" is answered with one message: its Content-Type is application/json (or that of gRPC)", http.StatusUnsupportedMediaType)
 		default:

@@ -20,6 +20,7 @@ const timescaleUTC = "UTC"
 type clockService struct {
 	issuer    Issuer
 	timescale string
+	stopping  context.Context // ends when the server begins to stop
 }
 
 func (s *clockService) Now(ctx context.Context, r *connect.Request[rpc.NowRequest]) (*connect.Response[rpc.NowResponse], error) {

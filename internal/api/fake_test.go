@@ -157,6 +157,10 @@ func (f fakeIssuer) NowN(_ context.Context, n int) (hlc.Timestamp, error) {
 	return noon + 1, f.err
 }
 
+func (f fakeIssuer) NowAfter(_ context.Context, r hlc.Timestamp, _ int) (hlc.Timestamp, error) {
+	return r + 1, f.err
+}
+
 func (f fakeIssuer) Observe(_ context.Context, r hlc.Timestamp) (hlc.Timestamp, error) {
 	return r + 1, f.err
 }

@@ -13,9 +13,9 @@ import (
 
 // limits are what all calls share. They refuse a call in the protocol that it came in.
 type limits struct {
-	calls, watches, backups turnstile
-	requests, answers       *memory
-	refusals                *connect.ErrorWriter
+	calls, sessions, watches, backups turnstile
+	requests, answers                 *memory
+	refusals                          *connect.ErrorWriter
 }
 
 // turnstile lets in so many calls at a time.
@@ -27,6 +27,7 @@ type turnstile struct {
 func newLimits(calls int, refusals *connect.ErrorWriter) *limits {
 	return &limits{
 		calls:    turnstile{make(chan struct{}, calls), errFull},
+		sessions: turnstile{make(chan struct{}, sessionsMax), errSessions},
 		watches:  turnstile{make(chan struct{}, store.WatchersMax), errWatches},
 		backups:  turnstile{make(chan struct{}, 1), errBackup},
 		requests: newMemory(requestsLenMax),
@@ -58,6 +59,7 @@ func (l *limits) apply(service http.Handler) http.Handler {
 	plain := l.calls.guard(service, l.refusals)
 	large := l.calls.guard(weighed, l.refusals)
 	read := l.calls.guard(holdAnswers(service, l.answers), l.refusals)
+	session := l.sessions.guard(openEnded(service), l.refusals)
 	watch := l.watches.guard(endless, l.refusals)
 	backup := l.backups.guard(endless, l.refusals)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -67,6 +69,8 @@ func (l *limits) apply(service http.Handler) http.Handler {
 			next = large
 		case rpcconnect.StreamServiceReadProcedure:
 			next = read
+		case rpcconnect.ClockServiceSessionProcedure:
+			next = session
 		case rpcconnect.StreamServiceWatchProcedure:
 			next = watch
 		case rpcconnect.NodeServiceBackupProcedure:

@@ -56,6 +56,27 @@ func begin(ctx, stopping context.Context) (c context.Context, p *peer, done func
 	}
 }
 
+// beginSession is begin for a call whose request has no end either: reading it ends when the
+// context does.
+func beginSession(ctx, stopping context.Context) (c context.Context, p *peer, done func()) {
+	c, p, end := begin(ctx, stopping)
+	_ = p.control.SetReadDeadline(time.Time{}) // fails only where there is no connection any more
+	unhook := context.AfterFunc(c, p.hush)
+	return c, p, func() {
+		unhook()
+		end()
+	}
+}
+
+// hush ends the reading from the peer.
+func (p *peer) hush() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		_ = p.control.SetReadDeadline(time.Now())
+	}
+}
+
 // send has a message written, and read by the peer in time.
 func (p *peer) send(write func() error) error {
 	p.deadline(time.Now().Add(unresponsiveAfter))

@@ -446,7 +446,7 @@ func TestWatchSlots(t *testing.T) {
 	limits.watches.slots = make(chan struct{}, 1)
 	mux := http.NewServeMux()
 	mount := func(path string, service http.Handler) { mux.Handle(path, limits.apply(service)) }
-	mount(rpcconnect.NewClockServiceHandler(&clockService{issuer, timescaleUTC}))
+	mount(rpcconnect.NewClockServiceHandler(&clockService{issuer, timescaleUTC, t.Context()}))
 	mount(rpcconnect.NewNodeServiceHandler(newNodeService(t.Context(), node, timescaleUTC)))
 	mount(rpcconnect.NewStreamServiceHandler(&streamService{streams, t.Context()}))
 	base := serveHandler(t, mux)

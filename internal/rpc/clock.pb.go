@@ -499,6 +499,289 @@ func (x *CommitResponse) GetTimestamp() uint64 {
 	return 0
 }
 
+// SessionRequest is a batch of calls. What is not asked for is not answered.
+type SessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The greatest timestamp that the caller has seen: all that is issued in answer is greater.
+	// At most the max lead ahead of this node's clock, else everything that is asked for
+	// fails. 0: none.
+	Seen uint64 `protobuf:"fixed64,1,opt,name=seen,proto3" json:"seen,omitempty"`
+	// How many timestamps to issue, 0 to 65536.
+	Count int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// At most 1024 timestamps to observe, as by Observe. One that is refused changes nothing,
+	// and spoils none of the others.
+	Observe []uint64 `protobuf:"fixed64,3,rep,packed,name=observe,proto3" json:"observe,omitempty"`
+	// Whether to answer with an interval.
+	Interval      bool `protobuf:"varint,4,opt,name=interval,proto3" json:"interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionRequest) Reset() {
+	*x = SessionRequest{}
+	mi := &file_truechimer_v1_clock_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionRequest) ProtoMessage() {}
+
+func (x *SessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_clock_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
+func (*SessionRequest) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_clock_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SessionRequest) GetSeen() uint64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+func (x *SessionRequest) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *SessionRequest) GetObserve() []uint64 {
+	if x != nil {
+		return x.Observe
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetInterval() bool {
+	if x != nil {
+		return x.Interval
+	}
+	return false
+}
+
+// SessionResponse answers a batch of calls.
+type SessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The timestamps first, first+1, … first+count-1, as in NowResponse.
+	First uint64 `protobuf:"fixed64,1,opt,name=first,proto3" json:"first,omitempty"`
+	// Why none were issued; absent: they were, or none were asked for.
+	Fault *Fault `protobuf:"bytes,2,opt,name=fault,proto3" json:"fault,omitempty"`
+	// For each timestamp to observe a fresh one, or why there is none, in their order.
+	Observed []*Observed `protobuf:"bytes,3,rep,name=observed,proto3" json:"observed,omitempty"`
+	// The interval, as in IntervalResponse.
+	Earliest  uint64 `protobuf:"fixed64,4,opt,name=earliest,proto3" json:"earliest,omitempty"`
+	Latest    uint64 `protobuf:"fixed64,5,opt,name=latest,proto3" json:"latest,omitempty"`
+	Timescale string `protobuf:"bytes,6,opt,name=timescale,proto3" json:"timescale,omitempty"`
+	// Why there is no interval; absent: there is one, or none was asked for.
+	IntervalFault *Fault `protobuf:"bytes,7,opt,name=interval_fault,json=intervalFault,proto3" json:"interval_fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionResponse) Reset() {
+	*x = SessionResponse{}
+	mi := &file_truechimer_v1_clock_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionResponse) ProtoMessage() {}
+
+func (x *SessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_clock_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
+func (*SessionResponse) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_clock_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SessionResponse) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *SessionResponse) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetObserved() []*Observed {
+	if x != nil {
+		return x.Observed
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetEarliest() uint64 {
+	if x != nil {
+		return x.Earliest
+	}
+	return 0
+}
+
+func (x *SessionResponse) GetLatest() uint64 {
+	if x != nil {
+		return x.Latest
+	}
+	return 0
+}
+
+func (x *SessionResponse) GetTimescale() string {
+	if x != nil {
+		return x.Timescale
+	}
+	return ""
+}
+
+func (x *SessionResponse) GetIntervalFault() *Fault {
+	if x != nil {
+		return x.IntervalFault
+	}
+	return nil
+}
+
+// Observed is what came of a timestamp to observe.
+type Observed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Greater than the one observed; 0: see the fault.
+	Timestamp     uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	Fault         *Fault `protobuf:"bytes,2,opt,name=fault,proto3" json:"fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Observed) Reset() {
+	*x = Observed{}
+	mi := &file_truechimer_v1_clock_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Observed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Observed) ProtoMessage() {}
+
+func (x *Observed) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_clock_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Observed.ProtoReflect.Descriptor instead.
+func (*Observed) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_clock_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Observed) GetTimestamp() uint64 {
+	if x != nil {
+		return x.Timestamp
+	}
+	return 0
+}
+
+func (x *Observed) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
+// Fault says why a call of a batch failed.
+type Fault struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the code, such as 9 for FAILED_PRECONDITION.
+	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// What is wrong, and what to do.
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fault) Reset() {
+	*x = Fault{}
+	mi := &file_truechimer_v1_clock_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fault) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fault) ProtoMessage() {}
+
+func (x *Fault) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_clock_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fault.ProtoReflect.Descriptor instead.
+func (*Fault) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_clock_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Fault) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Fault) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_truechimer_v1_clock_proto protoreflect.FileDescriptor
 
 const file_truechimer_v1_clock_proto_rawDesc = "" +
@@ -527,13 +810,33 @@ const file_truechimer_v1_clock_proto_rawDesc = "" +
 	"\x06latest\x18\x02 \x01(\x06R\x06latest\"\x0f\n" +
 	"\rCommitRequest\".\n" +
 	"\x0eCommitResponse\x12\x1c\n" +
-	"\ttimestamp\x18\x01 \x01(\x06R\ttimestamp2\xeb\x02\n" +
+	"\ttimestamp\x18\x01 \x01(\x06R\ttimestamp\"p\n" +
+	"\x0eSessionRequest\x12\x12\n" +
+	"\x04seen\x18\x01 \x01(\x06R\x04seen\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x18\n" +
+	"\aobserve\x18\x03 \x03(\x06R\aobserve\x12\x1a\n" +
+	"\binterval\x18\x04 \x01(\bR\binterval\"\x97\x02\n" +
+	"\x0fSessionResponse\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x06R\x05first\x12*\n" +
+	"\x05fault\x18\x02 \x01(\v2\x14.truechimer.v1.FaultR\x05fault\x123\n" +
+	"\bobserved\x18\x03 \x03(\v2\x17.truechimer.v1.ObservedR\bobserved\x12\x1a\n" +
+	"\bearliest\x18\x04 \x01(\x06R\bearliest\x12\x16\n" +
+	"\x06latest\x18\x05 \x01(\x06R\x06latest\x12\x1c\n" +
+	"\ttimescale\x18\x06 \x01(\tR\ttimescale\x12;\n" +
+	"\x0einterval_fault\x18\a \x01(\v2\x14.truechimer.v1.FaultR\rintervalFault\"T\n" +
+	"\bObserved\x12\x1c\n" +
+	"\ttimestamp\x18\x01 \x01(\x06R\ttimestamp\x12*\n" +
+	"\x05fault\x18\x02 \x01(\v2\x14.truechimer.v1.FaultR\x05fault\"5\n" +
+	"\x05Fault\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage2\xb9\x03\n" +
 	"\fClockService\x12<\n" +
 	"\x03Now\x12\x19.truechimer.v1.NowRequest\x1a\x1a.truechimer.v1.NowResponse\x12H\n" +
 	"\aObserve\x12\x1d.truechimer.v1.ObserveRequest\x1a\x1e.truechimer.v1.ObserveResponse\x12K\n" +
 	"\bInterval\x12\x1e.truechimer.v1.IntervalRequest\x1a\x1f.truechimer.v1.IntervalResponse\x12?\n" +
 	"\x04Wait\x12\x1a.truechimer.v1.WaitRequest\x1a\x1b.truechimer.v1.WaitResponse\x12E\n" +
-	"\x06Commit\x12\x1c.truechimer.v1.CommitRequest\x1a\x1d.truechimer.v1.CommitResponseB3Z1github.com/truechimer/truechimer/internal/rpc;rpcb\x06proto3"
+	"\x06Commit\x12\x1c.truechimer.v1.CommitRequest\x1a\x1d.truechimer.v1.CommitResponse\x12L\n" +
+	"\aSession\x12\x1d.truechimer.v1.SessionRequest\x1a\x1e.truechimer.v1.SessionResponse(\x010\x01B3Z1github.com/truechimer/truechimer/internal/rpc;rpcb\x06proto3"
 
 var (
 	file_truechimer_v1_clock_proto_rawDescOnce sync.Once
@@ -547,7 +850,7 @@ func file_truechimer_v1_clock_proto_rawDescGZIP() []byte {
 	return file_truechimer_v1_clock_proto_rawDescData
 }
 
-var file_truechimer_v1_clock_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_truechimer_v1_clock_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_truechimer_v1_clock_proto_goTypes = []any{
 	(*NowRequest)(nil),       // 0: truechimer.v1.NowRequest
 	(*NowResponse)(nil),      // 1: truechimer.v1.NowResponse
@@ -559,23 +862,33 @@ var file_truechimer_v1_clock_proto_goTypes = []any{
 	(*WaitResponse)(nil),     // 7: truechimer.v1.WaitResponse
 	(*CommitRequest)(nil),    // 8: truechimer.v1.CommitRequest
 	(*CommitResponse)(nil),   // 9: truechimer.v1.CommitResponse
+	(*SessionRequest)(nil),   // 10: truechimer.v1.SessionRequest
+	(*SessionResponse)(nil),  // 11: truechimer.v1.SessionResponse
+	(*Observed)(nil),         // 12: truechimer.v1.Observed
+	(*Fault)(nil),            // 13: truechimer.v1.Fault
 }
 var file_truechimer_v1_clock_proto_depIdxs = []int32{
-	0, // 0: truechimer.v1.ClockService.Now:input_type -> truechimer.v1.NowRequest
-	2, // 1: truechimer.v1.ClockService.Observe:input_type -> truechimer.v1.ObserveRequest
-	4, // 2: truechimer.v1.ClockService.Interval:input_type -> truechimer.v1.IntervalRequest
-	6, // 3: truechimer.v1.ClockService.Wait:input_type -> truechimer.v1.WaitRequest
-	8, // 4: truechimer.v1.ClockService.Commit:input_type -> truechimer.v1.CommitRequest
-	1, // 5: truechimer.v1.ClockService.Now:output_type -> truechimer.v1.NowResponse
-	3, // 6: truechimer.v1.ClockService.Observe:output_type -> truechimer.v1.ObserveResponse
-	5, // 7: truechimer.v1.ClockService.Interval:output_type -> truechimer.v1.IntervalResponse
-	7, // 8: truechimer.v1.ClockService.Wait:output_type -> truechimer.v1.WaitResponse
-	9, // 9: truechimer.v1.ClockService.Commit:output_type -> truechimer.v1.CommitResponse
-	5, // [5:10] is the sub-list for method output_type
-	0, // [0:5] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	13, // 0: truechimer.v1.SessionResponse.fault:type_name -> truechimer.v1.Fault
+	12, // 1: truechimer.v1.SessionResponse.observed:type_name -> truechimer.v1.Observed
+	13, // 2: truechimer.v1.SessionResponse.interval_fault:type_name -> truechimer.v1.Fault
+	13, // 3: truechimer.v1.Observed.fault:type_name -> truechimer.v1.Fault
+	0,  // 4: truechimer.v1.ClockService.Now:input_type -> truechimer.v1.NowRequest
+	2,  // 5: truechimer.v1.ClockService.Observe:input_type -> truechimer.v1.ObserveRequest
+	4,  // 6: truechimer.v1.ClockService.Interval:input_type -> truechimer.v1.IntervalRequest
+	6,  // 7: truechimer.v1.ClockService.Wait:input_type -> truechimer.v1.WaitRequest
+	8,  // 8: truechimer.v1.ClockService.Commit:input_type -> truechimer.v1.CommitRequest
+	10, // 9: truechimer.v1.ClockService.Session:input_type -> truechimer.v1.SessionRequest
+	1,  // 10: truechimer.v1.ClockService.Now:output_type -> truechimer.v1.NowResponse
+	3,  // 11: truechimer.v1.ClockService.Observe:output_type -> truechimer.v1.ObserveResponse
+	5,  // 12: truechimer.v1.ClockService.Interval:output_type -> truechimer.v1.IntervalResponse
+	7,  // 13: truechimer.v1.ClockService.Wait:output_type -> truechimer.v1.WaitResponse
+	9,  // 14: truechimer.v1.ClockService.Commit:output_type -> truechimer.v1.CommitResponse
+	11, // 15: truechimer.v1.ClockService.Session:output_type -> truechimer.v1.SessionResponse
+	10, // [10:16] is the sub-list for method output_type
+	4,  // [4:10] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_truechimer_v1_clock_proto_init() }
@@ -590,7 +903,7 @@ func file_truechimer_v1_clock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_truechimer_v1_clock_proto_rawDesc), len(file_truechimer_v1_clock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -48,6 +48,8 @@ const (
 	ClockServiceWaitProcedure = "/truechimer.v1.ClockService/Wait"
 	// ClockServiceCommitProcedure is the fully-qualified name of the ClockService's Commit RPC.
 	ClockServiceCommitProcedure = "/truechimer.v1.ClockService/Commit"
+	// ClockServiceSessionProcedure is the fully-qualified name of the ClockService's Session RPC.
+	ClockServiceSessionProcedure = "/truechimer.v1.ClockService/Session"
 )
 
 // ClockServiceClient is a client for the truechimer.v1.ClockService service.
@@ -63,6 +65,12 @@ type ClockServiceClient interface {
 	// Commit issues a timestamp in real-time order: it is answered only when it is in the
 	// past for certain, on every node whose error bound holds.
 	Commit(context.Context, *connect.Request[rpc.CommitRequest]) (*connect.Response[rpc.CommitResponse], error)
+	// Session carries the calls of many callers over one connection, a batch of them at a time:
+	// what a call costs on its way is shared by all of a batch. Each request has one answer,
+	// in the order of the requests; another request may be sent before the answer is there. It
+	// lasts until the caller closes it, or ends with UNAVAILABLE when the node stops, and with
+	// UNAUTHENTICATED or PERMISSION_DENIED when the caller has lost its right. It needs HTTP/2.
+	Session(context.Context) *connect.BidiStreamForClient[rpc.SessionRequest, rpc.SessionResponse]
 }
 
 // NewClockServiceClient constructs a client for the truechimer.v1.ClockService service. By default,
@@ -106,6 +114,12 @@ func NewClockServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(clockServiceMethods.ByName("Commit")),
 			connect.WithClientOptions(opts...),
 		),
+		session: connect.NewClient[rpc.SessionRequest, rpc.SessionResponse](
+			httpClient,
+			baseURL+ClockServiceSessionProcedure,
+			connect.WithSchema(clockServiceMethods.ByName("Session")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -116,6 +130,7 @@ type clockServiceClient struct {
 	interval *connect.Client[rpc.IntervalRequest, rpc.IntervalResponse]
 	wait     *connect.Client[rpc.WaitRequest, rpc.WaitResponse]
 	commit   *connect.Client[rpc.CommitRequest, rpc.CommitResponse]
+	session  *connect.Client[rpc.SessionRequest, rpc.SessionResponse]
 }
 
 // Now calls truechimer.v1.ClockService.Now.
@@ -143,6 +158,11 @@ func (c *clockServiceClient) Commit(ctx context.Context, req *connect.Request[rp
 	return c.commit.CallUnary(ctx, req)
 }
 
+// Session calls truechimer.v1.ClockService.Session.
+func (c *clockServiceClient) Session(ctx context.Context) *connect.BidiStreamForClient[rpc.SessionRequest, rpc.SessionResponse] {
+	return c.session.CallBidiStream(ctx)
+}
+
 // ClockServiceHandler is an implementation of the truechimer.v1.ClockService service.
 type ClockServiceHandler interface {
 	// Now issues one timestamp, or a range of them.
@@ -156,6 +176,12 @@ type ClockServiceHandler interface {
 	// Commit issues a timestamp in real-time order: it is answered only when it is in the
 	// past for certain, on every node whose error bound holds.
 	Commit(context.Context, *connect.Request[rpc.CommitRequest]) (*connect.Response[rpc.CommitResponse], error)
+	// Session carries the calls of many callers over one connection, a batch of them at a time:
+	// what a call costs on its way is shared by all of a batch. Each request has one answer,
+	// in the order of the requests; another request may be sent before the answer is there. It
+	// lasts until the caller closes it, or ends with UNAVAILABLE when the node stops, and with
+	// UNAUTHENTICATED or PERMISSION_DENIED when the caller has lost its right. It needs HTTP/2.
+	Session(context.Context, *connect.BidiStream[rpc.SessionRequest, rpc.SessionResponse]) error
 }
 
 // NewClockServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -195,6 +221,12 @@ func NewClockServiceHandler(svc ClockServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(clockServiceMethods.ByName("Commit")),
 		connect.WithHandlerOptions(opts...),
 	)
+	clockServiceSessionHandler := connect.NewBidiStreamHandler(
+		ClockServiceSessionProcedure,
+		svc.Session,
+		connect.WithSchema(clockServiceMethods.ByName("Session")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/truechimer.v1.ClockService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ClockServiceNowProcedure:
@@ -207,6 +239,8 @@ func NewClockServiceHandler(svc ClockServiceHandler, opts ...connect.HandlerOpti
 			clockServiceWaitHandler.ServeHTTP(w, r)
 		case ClockServiceCommitProcedure:
 			clockServiceCommitHandler.ServeHTTP(w, r)
+		case ClockServiceSessionProcedure:
+			clockServiceSessionHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -234,4 +268,8 @@ func (UnimplementedClockServiceHandler) Wait(context.Context, *connect.Request[r
 
 func (UnimplementedClockServiceHandler) Commit(context.Context, *connect.Request[rpc.CommitRequest]) (*connect.Response[rpc.CommitResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.ClockService.Commit is not implemented"))
+}
+
+func (UnimplementedClockServiceHandler) Session(context.Context, *connect.BidiStream[rpc.SessionRequest, rpc.SessionResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("truechimer.v1.ClockService.Session is not implemented"))
 }
