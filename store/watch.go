@@ -189,6 +189,15 @@ func (w *Watcher) beginBehind(name string, sequence uint64) error {
 	return nil
 }
 
+// Cursor returns where the watch is. Before the first delivery that is empty where the Start
+// says as much: with the oldest event, or with a time.
+func (w *Watcher) Cursor() string {
+	if !w.strict {
+		return ""
+	}
+	return w.t.watchCursor(watchCursor{timeline: w.timeline, at: w.at})
+}
+
 // Close ends the watch: Next returns ErrClosed from then on. A second Close does nothing.
 func (w *Watcher) Close() {
 	w.close.Do(func() {

@@ -342,3 +342,25 @@ func TestWatchTies(t *testing.T) {
 		t.Fatalf("%+v, %v", rest, err)
 	}
 }
+
+// TestWatchCursorAtBegin: before its first delivery a watch has a cursor unless its Start holds for
+// ever, and what was appended since it began comes behind that cursor.
+func TestWatchCursorAtBegin(t *testing.T) {
+	leakFree(t)
+	st, _ := memStreams(t, StreamsOptions{})
+	appendMany(t, st, "s", 3)
+	s := Selection{Names: []string{"s"}}
+	for name, start := range map[string]Start{"oldest": {Oldest: true}, "time": {Time: 1}} {
+		if c := watchFrom(t, st, s, start).Cursor(); c != "" {
+			t.Errorf("%s: cursor %q", name, c)
+		}
+	}
+	now, third := watchFrom(t, st, s, Start{}).Cursor(), watchFrom(t, st, s, Start{Sequence: 3}).Cursor()
+	appendMany(t, st, "s", 1)
+	for cursor, want := range map[string]uint64{now: 4, third: 3} {
+		d, err := watchFrom(t, st, s, Start{Cursor: cursor}).Next(t.Context())
+		if err != nil || len(d.Events) == 0 || d.Events[0].Sequence != want {
+			t.Errorf("want %d, got %v, %v", want, d, err)
+		}
+	}
+}

@@ -288,7 +288,7 @@ func (w *watching) take(m *rpc.WatchResponse) (done bool, err error) {
 		return false, err
 	}
 	w.printed += uint64(len(events))
-	if w.heartbeats && !done {
+	if w.heartbeats && !done && m.Closed != 0 {
 		if err := w.printClosed(m.Closed); err != nil {
 			return false, err
 		}

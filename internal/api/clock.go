@@ -93,5 +93,9 @@ func callError(err error) error {
 		code = connect.CodeUnavailable
 		err = fmt.Errorf("this node is stopping (%w); ask again once it is back", err)
 	}
-	return connect.NewError(code, err)
+	return withDetail(connect.NewError(code, err), err)
+}
+
+func leadMessage(e *hlc.LeadError) *rpc.LeadExceeded {
+	return &rpc.LeadExceeded{LeadNs: e.Lead.Nanoseconds(), MaxLeadNs: e.MaxLead.Nanoseconds(), Remote: e.Remote}
 }

@@ -93,5 +93,10 @@ func (s *clockService) interval(ctx context.Context, seen hlc.Timestamp, a *rpc.
 func faultOf(err error) *rpc.Fault {
 	var call *connect.Error
 	errors.As(callError(err), &call)
-	return &rpc.Fault{Code: int32(call.Code()), Message: call.Message()}
+	f := &rpc.Fault{Code: int32(call.Code()), Message: call.Message()}
+	var lead *hlc.LeadError
+	if errors.As(err, &lead) {
+		f.Lead = leadMessage(lead)
+	}
+	return f
 }

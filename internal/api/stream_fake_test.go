@@ -130,6 +130,7 @@ func (f *fakeStreams) Trim(_ context.Context, stream string, first uint64) (stor
 type fakeWatcher struct {
 	next   chan store.Delivery
 	err    error // once next is closed
+	cursor string
 	closed chan struct{}
 }
 
@@ -148,6 +149,8 @@ func (w *fakeWatcher) Next(ctx context.Context) (store.Delivery, error) {
 		return store.Delivery{}, fmt.Errorf("watch: %w", ctx.Err())
 	}
 }
+
+func (w *fakeWatcher) Cursor() string { return w.cursor }
 
 func (w *fakeWatcher) Close() { close(w.closed) }
 

@@ -6,6 +6,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/internal/rpc"
 	"github.com/truechimer/truechimer/store"
 )
@@ -54,7 +55,10 @@ func withDetail(e *connect.Error, cause error) *connect.Error {
 	var detail proto.Message
 	var conflict *store.ConflictError
 	var trimmed *store.TrimmedError
+	var lead *hlc.LeadError
 	switch {
+	case errors.As(cause, &lead):
+		detail = leadMessage(lead)
 	case errors.As(cause, &conflict):
 		detail = &rpc.AppendConflict{Stream: conflict.Stream, Expected: conflict.Expected, Last: conflict.Last}
 	case errors.As(cause, &trimmed):

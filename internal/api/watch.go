@@ -13,6 +13,7 @@ import (
 
 // Watcher waits for events; *store.Watcher is one.
 type Watcher interface {
+	Cursor() string
 	Next(ctx context.Context) (store.Delivery, error)
 	Close()
 }
@@ -36,8 +37,13 @@ func (s *streamService) Watch(ctx context.Context, r *connect.Request[rpc.WatchR
 	}
 	defer watcher.Close()
 	answer := shareOf(ctx)
-	// The headers tell the peer that it misses nothing from now on.
-	if err := peer.send(func() error { return stream.Send(nil) }); err != nil {
+	// The headers tell the peer that it misses nothing from now on, and the first message where to
+	// go on if no other comes.
+	var begun *rpc.WatchResponse
+	if cursor := watcher.Cursor(); cursor != "" {
+		begun = &rpc.WatchResponse{Cursor: cursor}
+	}
+	if err := peer.send(func() error { return stream.Send(begun) }); err != nil {
 		return err
 	}
 	for {

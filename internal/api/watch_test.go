@@ -506,3 +506,24 @@ func TestWatchSlots(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWatchBegun: where the watcher knows its cursor, the first message says it at once.
+func TestWatchBegun(t *testing.T) {
+	streams := newFakeStreams()
+	streams.watch = func(context.Context, store.Selection, store.Start) (Watcher, error) {
+		w := newFakeWatcher()
+		w.cursor = "here"
+		return w, nil
+	}
+	base := serve(t, Services{Issuer: fakeIssuer{}, Node: newFakeNode(), Streams: streams})
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	s, err := rpcconnect.NewStreamServiceClient(newClient(t, h2c), base).Watch(ctx, connect.NewRequest(&rpc.WatchRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if !s.Receive() || s.Msg().Cursor != "here" || len(s.Msg().Events) != 0 || s.Msg().Closed != 0 {
+		t.Errorf("first came %v, %v", s.Msg(), s.Err())
+	}
+}

@@ -733,7 +733,9 @@ type Fault struct {
 	// The number of the code, such as 9 for FAILED_PRECONDITION.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// What is wrong, and what to do.
-	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// Present where a timestamp was too far ahead.
+	Lead          *LeadExceeded `protobuf:"bytes,3,opt,name=lead,proto3" json:"lead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +784,77 @@ func (x *Fault) GetMessage() string {
 	return ""
 }
 
+func (x *Fault) GetLead() *LeadExceeded {
+	if x != nil {
+		return x.Lead
+	}
+	return nil
+}
+
+// LeadExceeded is the detail of FAILED_PRECONDITION where a timestamp is further ahead of this
+// node's clock than the max lead. Nothing has changed.
+type LeadExceeded struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	LeadNs    int64                  `protobuf:"varint,1,opt,name=lead_ns,json=leadNs,proto3" json:"lead_ns,omitempty"`
+	MaxLeadNs int64                  `protobuf:"varint,2,opt,name=max_lead_ns,json=maxLeadNs,proto3" json:"max_lead_ns,omitempty"`
+	// Whether it is the caller's timestamp; else it is the next one of this node, whose clock has
+	// been driven too far ahead.
+	Remote        bool `protobuf:"varint,3,opt,name=remote,proto3" json:"remote,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeadExceeded) Reset() {
+	*x = LeadExceeded{}
+	mi := &file_truechimer_v1_clock_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeadExceeded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeadExceeded) ProtoMessage() {}
+
+func (x *LeadExceeded) ProtoReflect() protoreflect.Message {
+	mi := &file_truechimer_v1_clock_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeadExceeded.ProtoReflect.Descriptor instead.
+func (*LeadExceeded) Descriptor() ([]byte, []int) {
+	return file_truechimer_v1_clock_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *LeadExceeded) GetLeadNs() int64 {
+	if x != nil {
+		return x.LeadNs
+	}
+	return 0
+}
+
+func (x *LeadExceeded) GetMaxLeadNs() int64 {
+	if x != nil {
+		return x.MaxLeadNs
+	}
+	return 0
+}
+
+func (x *LeadExceeded) GetRemote() bool {
+	if x != nil {
+		return x.Remote
+	}
+	return false
+}
+
 var File_truechimer_v1_clock_proto protoreflect.FileDescriptor
 
 const file_truechimer_v1_clock_proto_rawDesc = "" +
@@ -826,10 +899,15 @@ const file_truechimer_v1_clock_proto_rawDesc = "" +
 	"\x0einterval_fault\x18\a \x01(\v2\x14.truechimer.v1.FaultR\rintervalFault\"T\n" +
 	"\bObserved\x12\x1c\n" +
 	"\ttimestamp\x18\x01 \x01(\x06R\ttimestamp\x12*\n" +
-	"\x05fault\x18\x02 \x01(\v2\x14.truechimer.v1.FaultR\x05fault\"5\n" +
+	"\x05fault\x18\x02 \x01(\v2\x14.truechimer.v1.FaultR\x05fault\"f\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage2\xb9\x03\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12/\n" +
+	"\x04lead\x18\x03 \x01(\v2\x1b.truechimer.v1.LeadExceededR\x04lead\"_\n" +
+	"\fLeadExceeded\x12\x17\n" +
+	"\alead_ns\x18\x01 \x01(\x03R\x06leadNs\x12\x1e\n" +
+	"\vmax_lead_ns\x18\x02 \x01(\x03R\tmaxLeadNs\x12\x16\n" +
+	"\x06remote\x18\x03 \x01(\bR\x06remote2\xb9\x03\n" +
 	"\fClockService\x12<\n" +
 	"\x03Now\x12\x19.truechimer.v1.NowRequest\x1a\x1a.truechimer.v1.NowResponse\x12H\n" +
 	"\aObserve\x12\x1d.truechimer.v1.ObserveRequest\x1a\x1e.truechimer.v1.ObserveResponse\x12K\n" +
@@ -850,7 +928,7 @@ func file_truechimer_v1_clock_proto_rawDescGZIP() []byte {
 	return file_truechimer_v1_clock_proto_rawDescData
 }
 
-var file_truechimer_v1_clock_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_truechimer_v1_clock_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_truechimer_v1_clock_proto_goTypes = []any{
 	(*NowRequest)(nil),       // 0: truechimer.v1.NowRequest
 	(*NowResponse)(nil),      // 1: truechimer.v1.NowResponse
@@ -866,29 +944,31 @@ var file_truechimer_v1_clock_proto_goTypes = []any{
 	(*SessionResponse)(nil),  // 11: truechimer.v1.SessionResponse
 	(*Observed)(nil),         // 12: truechimer.v1.Observed
 	(*Fault)(nil),            // 13: truechimer.v1.Fault
+	(*LeadExceeded)(nil),     // 14: truechimer.v1.LeadExceeded
 }
 var file_truechimer_v1_clock_proto_depIdxs = []int32{
 	13, // 0: truechimer.v1.SessionResponse.fault:type_name -> truechimer.v1.Fault
 	12, // 1: truechimer.v1.SessionResponse.observed:type_name -> truechimer.v1.Observed
 	13, // 2: truechimer.v1.SessionResponse.interval_fault:type_name -> truechimer.v1.Fault
 	13, // 3: truechimer.v1.Observed.fault:type_name -> truechimer.v1.Fault
-	0,  // 4: truechimer.v1.ClockService.Now:input_type -> truechimer.v1.NowRequest
-	2,  // 5: truechimer.v1.ClockService.Observe:input_type -> truechimer.v1.ObserveRequest
-	4,  // 6: truechimer.v1.ClockService.Interval:input_type -> truechimer.v1.IntervalRequest
-	6,  // 7: truechimer.v1.ClockService.Wait:input_type -> truechimer.v1.WaitRequest
-	8,  // 8: truechimer.v1.ClockService.Commit:input_type -> truechimer.v1.CommitRequest
-	10, // 9: truechimer.v1.ClockService.Session:input_type -> truechimer.v1.SessionRequest
-	1,  // 10: truechimer.v1.ClockService.Now:output_type -> truechimer.v1.NowResponse
-	3,  // 11: truechimer.v1.ClockService.Observe:output_type -> truechimer.v1.ObserveResponse
-	5,  // 12: truechimer.v1.ClockService.Interval:output_type -> truechimer.v1.IntervalResponse
-	7,  // 13: truechimer.v1.ClockService.Wait:output_type -> truechimer.v1.WaitResponse
-	9,  // 14: truechimer.v1.ClockService.Commit:output_type -> truechimer.v1.CommitResponse
-	11, // 15: truechimer.v1.ClockService.Session:output_type -> truechimer.v1.SessionResponse
-	10, // [10:16] is the sub-list for method output_type
-	4,  // [4:10] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	14, // 4: truechimer.v1.Fault.lead:type_name -> truechimer.v1.LeadExceeded
+	0,  // 5: truechimer.v1.ClockService.Now:input_type -> truechimer.v1.NowRequest
+	2,  // 6: truechimer.v1.ClockService.Observe:input_type -> truechimer.v1.ObserveRequest
+	4,  // 7: truechimer.v1.ClockService.Interval:input_type -> truechimer.v1.IntervalRequest
+	6,  // 8: truechimer.v1.ClockService.Wait:input_type -> truechimer.v1.WaitRequest
+	8,  // 9: truechimer.v1.ClockService.Commit:input_type -> truechimer.v1.CommitRequest
+	10, // 10: truechimer.v1.ClockService.Session:input_type -> truechimer.v1.SessionRequest
+	1,  // 11: truechimer.v1.ClockService.Now:output_type -> truechimer.v1.NowResponse
+	3,  // 12: truechimer.v1.ClockService.Observe:output_type -> truechimer.v1.ObserveResponse
+	5,  // 13: truechimer.v1.ClockService.Interval:output_type -> truechimer.v1.IntervalResponse
+	7,  // 14: truechimer.v1.ClockService.Wait:output_type -> truechimer.v1.WaitResponse
+	9,  // 15: truechimer.v1.ClockService.Commit:output_type -> truechimer.v1.CommitResponse
+	11, // 16: truechimer.v1.ClockService.Session:output_type -> truechimer.v1.SessionResponse
+	11, // [11:17] is the sub-list for method output_type
+	5,  // [5:11] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_truechimer_v1_clock_proto_init() }
@@ -903,7 +983,7 @@ func file_truechimer_v1_clock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_truechimer_v1_clock_proto_rawDesc), len(file_truechimer_v1_clock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -939,7 +939,8 @@ type WatchResponse struct {
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// Goes on behind this message.
 	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Everything up to this timestamp has been delivered, and nothing more will be.
+	// Everything up to this timestamp has been delivered, and nothing more will be. 0: not
+	// known yet.
 	Closed        uint64 `protobuf:"fixed64,3,opt,name=closed,proto3" json:"closed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -84,9 +84,10 @@ type StreamServiceClient interface {
 	// Read returns a page of a stream, by sequence or by time.
 	Read(context.Context, *connect.Request[rpc.ReadRequest]) (*connect.Response[rpc.ReadResponse], error)
 	// Watch delivers events as they are appended, from any point on, until the caller ends it.
-	// It ends by itself with NOT_FOUND when a stream that was named is deleted. Its first message
-	// comes at once, perhaps without events, and says where it begins: what is appended from
-	// then on is part of it.
+	// It ends by itself with NOT_FOUND when a stream that was named is deleted. The headers of
+	// the answer say that it has begun: what is appended from then on is part of it. Unless it
+	// begins with the oldest events or at a time, its first message comes at once, without
+	// events, and its cursor says where it begins.
 	Watch(context.Context, *connect.Request[rpc.WatchRequest]) (*connect.ServerStreamForClient[rpc.WatchResponse], error)
 	// Cut tells the exact state of streams at one instant.
 	Cut(context.Context, *connect.Request[rpc.CutRequest]) (*connect.Response[rpc.CutResponse], error)
@@ -251,9 +252,10 @@ type StreamServiceHandler interface {
 	// Read returns a page of a stream, by sequence or by time.
 	Read(context.Context, *connect.Request[rpc.ReadRequest]) (*connect.Response[rpc.ReadResponse], error)
 	// Watch delivers events as they are appended, from any point on, until the caller ends it.
-	// It ends by itself with NOT_FOUND when a stream that was named is deleted. Its first message
-	// comes at once, perhaps without events, and says where it begins: what is appended from
-	// then on is part of it.
+	// It ends by itself with NOT_FOUND when a stream that was named is deleted. The headers of
+	// the answer say that it has begun: what is appended from then on is part of it. Unless it
+	// begins with the oldest events or at a time, its first message comes at once, without
+	// events, and its cursor says where it begins.
 	Watch(context.Context, *connect.Request[rpc.WatchRequest], *connect.ServerStream[rpc.WatchResponse]) error
 	// Cut tells the exact state of streams at one instant.
 	Cut(context.Context, *connect.Request[rpc.CutRequest]) (*connect.Response[rpc.CutResponse], error)
