@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/hlc/client"
 	"github.com/truechimer/truechimer/ntpserver"
 	"github.com/truechimer/truechimer/store"
 )
 
 func main() {
-	err := errors.Join(volatile(), durable(os.Args[1]), served())
+	err := errors.Join(volatile(), durable(os.Args[1]), asked(), served())
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -53,6 +54,20 @@ func volatile() error {
 	var lead *hlc.LeadError
 	if !errors.As(err, &lead) {
 		return fmt.Errorf("a timestamp an hour ahead: %w", err)
+	}
+	return nil
+}
+
+// asked asks an appliance that is not there.
+func asked() error {
+	c, err := client.New(client.Options{Addresses: []string{"127.0.0.1:1"}, Timeout: 10 * time.Millisecond})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx := client.WithPast(context.Background(), 7)
+	if _, err = c.Now(ctx); !errors.Is(err, client.ErrUnreachable) || client.Past(ctx) != 7 {
+		return fmt.Errorf("a timestamp of nobody: %w", err)
 	}
 	return nil
 }
