@@ -18,7 +18,7 @@ import (
 
 func newBench(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure what a server and a network can do", Args: subcommandOnly, RunE: helpOnly}
-	cmd.AddCommand(newBenchNTP(c))
+	cmd.AddCommand(newBenchNTP(c), newBenchAPI(c))
 	return cmd
 }
 

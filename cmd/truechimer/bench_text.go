@@ -149,26 +149,33 @@ var badText = map[load.Verdict]string{
 	load.Backwards: "sent before it was received: T3 before T2",
 }
 
-// spreads prints the percentiles.
-func (p *benchPrinter) spreads(s *load.Step) {
+// spreadHead names the columns of spread.
+func (p *benchPrinter) spreadHead() {
 	p.printf("\n  %-11s", "")
 	for _, name := range []string{"min", "p1", "p50", "p90", "p99", "p99.9", "max"} {
 		p.printf("%9s", name)
 	}
 	p.printf("\n")
-	row := func(name string, d load.Spread) {
-		p.printf("  %-11s", name)
-		for _, v := range []time.Duration{d.Min, d.P1, d.P50, d.P90, d.P99, d.P999, d.Max} {
-			p.printf("%9s", benchSpan(v))
-		}
-		p.printf("\n")
+}
+
+// spread is a row of percentiles.
+func (p *benchPrinter) spread(name string, d load.Spread) {
+	p.printf("  %-11s", name)
+	for _, v := range []time.Duration{d.Min, d.P1, d.P50, d.P90, d.P99, d.P999, d.Max} {
+		p.printf("%9s", benchSpan(v))
 	}
-	row("round trip", s.RoundTrip)
-	row("T3-T2", s.Processing)
-	row("T2-T1", s.Request)
-	row("offset", s.Offset)
+	p.printf("\n")
+}
+
+// spreads prints the percentiles.
+func (p *benchPrinter) spreads(s *load.Step) {
+	p.spreadHead()
+	p.spread("round trip", s.RoundTrip)
+	p.spread("T3-T2", s.Processing)
+	p.spread("T2-T1", s.Request)
+	p.spread("offset", s.Offset)
 	if s.Wanted > 0 {
-		row("send lag", s.Lag)
+		p.spread("send lag", s.Lag)
 	}
 	p.printf("\n")
 	stamps := "the kernel's receive timestamp"

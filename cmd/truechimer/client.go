@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	api "github.com/truechimer/truechimer/hlc/client"
 	"github.com/truechimer/truechimer/internal/rpc/rpcconnect"
 )
 
@@ -79,6 +80,9 @@ func (c *client) clock() rpcconnect.ClockServiceClient {
 func (c *client) node() rpcconnect.NodeServiceClient {
 	return rpcconnect.NewNodeServiceClient(&http.Client{Timeout: callTimeout}, c.url())
 }
+
+// options are what the client of programs needs to ask the same server.
+func (c *client) options() api.Options { return api.Options{Addresses: []string{c.address}} }
 
 // nodeWithoutLimit is node for what takes as long as it takes.
 func (c *client) nodeWithoutLimit() rpcconnect.NodeServiceClient {
