@@ -550,3 +550,22 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+// TestNowAt: a reading of the caller's counts like the clock's own, and bounds hold for it.
+func TestNowAt(t *testing.T) {
+	c, err := New(Options{Physical: func() int64 { return 1e18 }, Ceiling: Max})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last Timestamp
+	for _, physical := range []int64{1e18 + 5e6, 1e18 + 5e6, 1e18} {
+		ts, err := c.NowAt(physical)
+		if err != nil || ts <= last || ts < FromUnix(physical) {
+			t.Errorf("at %d after %d: %d, %v", physical, last, ts, err)
+		}
+		last = ts
+	}
+	if _, err := c.NowAt(1e18 - 2e9); !errors.Is(err, ErrLead) {
+		t.Error(err)
+	}
+}

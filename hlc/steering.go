@@ -98,12 +98,15 @@ func NewPhysical(mono func() time.Duration) *Physical {
 }
 
 // Now returns physical time as Unix nanoseconds.
-func (p *Physical) Now() int64 {
+func (p *Physical) Now() int64 { return p.At(p.mono()) }
+
+// At returns what Now would have returned at a reading of the monotonic clock just now.
+func (p *Physical) At(mono time.Duration) int64 {
 	l := p.walked.Load()
 	if l == nil {
 		return 0
 	}
-	return l.at(p.mono())
+	return l.at(mono)
 }
 
 // Steer judges a target and takes or holds it. The first is always taken.

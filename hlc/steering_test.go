@@ -372,3 +372,19 @@ func TestMonotonic(t *testing.T) {
 		last = now
 	}
 }
+
+// TestAt: physical time at a reading is what Now says at that reading.
+func TestAt(t *testing.T) {
+	now := time.Second
+	p := NewPhysical(func() time.Duration { return now })
+	if p.At(now) != 0 {
+		t.Error("before the first target")
+	}
+	p.Steer(Target{Mono: now, Unix: 1e18, Rate: 1e-4})
+	for range 3 {
+		now += time.Second
+		if p.At(now) != p.Now() || p.At(now-time.Second) >= p.Now() {
+			t.Errorf("%d at %v, and now is %d", p.At(now), now, p.Now())
+		}
+	}
+}

@@ -198,3 +198,26 @@ func ExampleClient_Read() {
 	}
 	// Output: not_found true
 }
+
+// A clock in the process itself: timestamps with an interval in tens of nanoseconds, without a
+// round trip to the appliance.
+func ExampleNewLocal() {
+	address, stop := exampleAppliance()
+	defer stop()
+	c, _ := client.New(client.Options{Addresses: []string{address}})
+	defer c.Close()
+
+	ctx := context.Background()
+	local, err := client.NewLocal(ctx, c, client.LocalOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer local.Close()
+
+	ts, i, err := local.Now()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(i.Earliest <= ts, ts <= i.Latest)
+	// Output: true true
+}
