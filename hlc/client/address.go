@@ -139,13 +139,7 @@ func (c *Client) at() *address {
 	return c.addresses[int(c.current.Load())%len(c.addresses)]
 }
 
-// sessions is the service that sessions go to.
-func (c *Client) sessions() rpcconnect.ClockServiceClient { return c.at().batches }
-
-// elsewhere goes on at the next address.
-func (c *Client) elsewhere() { c.current.Add(1) }
-
-// elsewhereFrom is elsewhere, unless somebody left a already.
+// elsewhereFrom goes on at the next address, unless somebody left a already.
 func (c *Client) elsewhereFrom(a *address) {
 	if now := c.current.Load(); c.addresses[int(now)%len(c.addresses)] == a {
 		c.current.CompareAndSwap(now, now+1)

@@ -29,6 +29,7 @@ type appliance struct {
 	at       netip.AddrPort
 	physical func() int64
 	bound    time.Duration
+	waits    bool // for the first synchronisation of its clock
 	stop     func()
 	issuer   *store.Issuer
 }
@@ -74,7 +75,9 @@ func (a *appliance) start(t testing.TB) {
 		Bound:    func() (int64, time.Duration, error) { return a.physical(), a.bound, nil },
 	})
 	check(err)
-	check(issuer.Start())
+	if !a.waits {
+		check(issuer.Start())
+	}
 	a.issuer = issuer
 	streams, err := store.NewStreams(st, issuer, store.StreamsOptions{Heartbeat: 100 * time.Millisecond})
 	check(err)

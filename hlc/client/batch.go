@@ -19,7 +19,9 @@ type batch struct {
 	observe  []hlc.Timestamp
 	interval bool
 
-	seen hlc.Timestamp // what it carried along when it was sent
+	// Since it was sent:
+	seen hlc.Timestamp // what it carried along
+	at   *address
 
 	done     chan struct{} // closed when what follows is there
 	err      error         // of all of it: no answer came
@@ -63,9 +65,9 @@ func (b *batch) join(a ask) (at int) {
 	return at
 }
 
-// request is the batch as it is sent after seen.
-func (b *batch) request(seen hlc.Timestamp) *rpc.SessionRequest {
-	b.seen = seen
+// request is the batch as it is sent to an address, after seen.
+func (b *batch) request(at *address, seen hlc.Timestamp) *rpc.SessionRequest {
+	b.at, b.seen = at, seen
 	r := &rpc.SessionRequest{Seen: uint64(seen), Count: int64(b.count), Interval: b.interval}
 	for _, o := range b.observe {
 		r.Observe = append(r.Observe, uint64(o))

@@ -182,6 +182,7 @@ func (c *Client) Seen() hlc.Timestamp { return c.seen.last() }
 
 // ask has a call answered in some batch, of which read takes its part.
 func (c *Client) ask(ctx context.Context, a ask, read func(b *batch, at int) error) error {
+	var again *patience // made when it is needed
 	for {
 		b, at, err := c.session.do(ctx, a)
 		if err == nil {
@@ -190,13 +191,42 @@ func (c *Client) ask(ctx context.Context, a ask, read func(b *batch, at int) err
 			if errors.As(err, &lead) && lead.Remote && c.seen.forget(b.seen) {
 				continue
 			}
-			return err
+			if err == nil || !mayPass(err) {
+				return err
+			}
+			c.session.leave(b.at)
+			if again == nil {
+				again = c.patience(ctx)
+			}
+			if !again.wait(ctx) {
+				return err
+			}
+			continue
 		}
 		// A batch is given up after the client's Timeout, a call after its own.
 		if _, own := ctx.Deadline(); !own || !errors.Is(err, ErrUnreachable) || ctx.Err() != nil {
 			return err
 		}
 	}
+}
+
+// patience is how long a call is tried again.
+type patience struct {
+	backoff
+	until time.Time // zero: as long as its context lasts
+}
+
+func (c *Client) patience(ctx context.Context) *patience {
+	p := &patience{backoff: *newBackoff()}
+	if _, own := ctx.Deadline(); !own {
+		p.until = time.Now().Add(c.timeout)
+	}
+	return p
+}
+
+// wait waits before another attempt, and reports whether there is to be one.
+func (p *patience) wait(ctx context.Context) bool {
+	return (p.until.IsZero() || time.Now().Before(p.until)) && p.sleep(ctx) == nil
 }
 
 // within returns the context of a call, which has limit to end where it has no deadline, and ends
@@ -225,6 +255,7 @@ func unary[S any, Q, A any](ctx context.Context, c *Client, limit time.Duration,
 	ctx, done := c.within(ctx, limit)
 	defer done()
 	wait := newBackoff()
+	var said error // by the appliance, when it last said something
 	for {
 		a := c.at()
 		answer, err := method(any(a).(S), ctx, connect.NewRequest(request))
@@ -233,14 +264,18 @@ func unary[S any, Q, A any](ctx context.Context, c *Client, limit time.Duration,
 			return answer.Msg, nil
 		case c.stopped.Err() != nil:
 			return nil, ErrClosed
-		case ctx.Err() != nil:
-			return nil, c.unreachable(err)
-		case !mayPass(err):
+		case ctx.Err() == nil && !mayPass(err):
 			return nil, typed(err)
+		case connect.IsWireError(err) && mayPass(err):
+			said = err
 		}
 		c.elsewhereFrom(a)
-		if wait.sleep(ctx) != nil {
-			return nil, c.unreachable(err)
+		if ctx.Err() == nil && wait.sleep(ctx) == nil {
+			continue
 		}
+		if said != nil {
+			return nil, typed(said)
+		}
+		return nil, c.unreachable(err)
 	}
 }

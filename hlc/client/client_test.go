@@ -338,3 +338,45 @@ func TestRefused(t *testing.T) {
 		t.Error("it was tried again")
 	}
 }
+
+// TestNotYet: an appliance whose clock is not synchronised yet is waited for, as long as a call
+// has time; another address is better.
+func TestNotYet(t *testing.T) {
+	a := newAppliance(t)
+	a.stop()
+	a.waits = true
+	a.start(t)
+	impatient := newClient(t, client.Options{Addresses: []string{a.address()}, Timeout: 100 * time.Millisecond})
+	for name, call := range map[string]func(context.Context) (hlc.Timestamp, error){
+		"now": impatient.Now, "commit": impatient.Commit,
+		"append": func(ctx context.Context) (hlc.Timestamp, error) {
+			r, err := impatient.Append(ctx, client.Batch{Entries: []client.Entry{{Stream: "s"}}})
+			return r.Timestamp, err
+		},
+	} {
+		start := time.Now()
+		_, err := call(t.Context())
+		if connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "waitsync") || time.Since(start) < 50*time.Millisecond {
+			t.Errorf("%s: %v after %v", name, err, time.Since(start))
+		}
+	}
+	patient := clientOf(t, a)
+	time.AfterFunc(150*time.Millisecond, func() {
+		if err := a.issuer.Start(); err != nil {
+			t.Error(err)
+		}
+	})
+	ts, err := patient.Now(t.Context())
+	must(t, ts, err)
+
+	b := newAppliance(t)
+	b.stop()
+	b.waits = true
+	b.start(t)
+	both := newClient(t, client.Options{Addresses: []string{b.address(), a.address()}})
+	start := time.Now()
+	ts, err = both.Now(t.Context())
+	if must(t, ts, err); time.Since(start) > 2*time.Second {
+		t.Errorf("after %v", time.Since(start))
+	}
+}

@@ -127,13 +127,17 @@ func fault(f *rpc.Fault) error {
 	case f.Lead != nil:
 		return leadError(f.Lead)
 	}
-	return connect.NewError(connect.Code(f.Code), errors.New(f.Message))
+	return connect.NewWireError(connect.Code(f.Code), errors.New(f.Message))
 }
 
 // mayPass reports whether the same call may succeed a little later, at this appliance or at
 // another address.
 func mayPass(err error) bool {
-	switch connect.CodeOf(err) {
+	var call *connect.Error
+	if !errors.As(err, &call) {
+		return false // one of ours, with figures
+	}
+	switch call.Code() {
 	case connect.CodeUnavailable, connect.CodeResourceExhausted:
 		return true
 	case connect.CodeUnknown, connect.CodeInternal, connect.CodeDeadlineExceeded, connect.CodeCanceled:

@@ -40,6 +40,7 @@ const (
 var (
 	errShort  = connect.NewError(connect.CodeInternal, errors.New("the appliance answered less than it was asked; see its log"))
 	errQueued = connect.NewError(connect.CodeResourceExhausted, errors.New("too many calls wait for the appliance; make fewer at a time"))
+	errLeft   = errors.New("the appliance cannot serve now")
 	errSilent = errors.New("the appliance took the call and does not answer")
 )
 
@@ -56,6 +57,7 @@ type session struct {
 	cause   error       // why the last connection ended
 	expiry  *time.Timer // nil, or runs while there are batches
 	abort   func(error) // ends the connection; nil: there is none
+	at      *address    // that it goes to
 
 	work chan struct{} // wakes the sender; room for one
 }
@@ -149,7 +151,7 @@ func (s *session) run(ctx context.Context) {
 		if !mayPass(err) {
 			s.fail(err, func(*batch) bool { return true })
 		} else {
-			s.c.elsewhere()
+			s.c.elsewhereFrom(s.at)
 		}
 		wait.sleep(ctx)
 	}
@@ -179,16 +181,17 @@ func (s *session) idle(ctx context.Context) bool {
 func (s *session) connect(ctx context.Context, heard func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stream := s.c.sessions().Session(ctx)
+	at := s.c.at()
+	stream := at.batches.Session(ctx)
 	s.mu.Lock()
-	s.abort = cancel
+	s.at, s.abort = at, cancel
 	s.mu.Unlock()
 	var receiving sync.WaitGroup
 	receiving.Go(func() { cancel(s.receive(stream, heard)) })
 	for {
 		b, err := s.next(ctx)
 		if err == nil {
-			err = stream.Send(b.request(s.c.seen.last()))
+			err = stream.Send(b.request(at, s.c.seen.last()))
 		}
 		if err == nil {
 			continue
@@ -233,6 +236,19 @@ func (s *session) receive(stream *connect.BidiStreamForClient[rpc.SessionRequest
 		s.mu.Unlock()
 		raise(&s.c.seen.issued, b.take(r))
 		close(b.done)
+	}
+}
+
+// leave goes on at another address, where there is one, unless that has happened already.
+func (s *session) leave(at *address) {
+	if len(s.c.addresses) == 1 {
+		return
+	}
+	s.c.elsewhereFrom(at)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.abort != nil && s.at == at && s.c.at() != at {
+		s.abort(connect.NewError(connect.CodeUnavailable, errLeft))
 	}
 }
 

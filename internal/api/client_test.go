@@ -114,7 +114,7 @@ func TestCodes(t *testing.T) {
 		{hlc.ErrCount, connect.CodeInvalidArgument, "count"},
 		{&hlc.LeadError{Lead: time.Hour, MaxLead: time.Second}, connect.CodeFailedPrecondition, "hlc rebase"},
 		{&hlc.LeadError{Lead: time.Hour, MaxLead: time.Second, Remote: true}, connect.CodeFailedPrecondition, "check the clock of its sender"},
-		{store.ErrNotStarted, connect.CodeFailedPrecondition, "waitsync"},
+		{store.ErrNotStarted, connect.CodeUnavailable, "waitsync"},
 		{fmt.Errorf("interval: %w: why", ErrNoInterval), connect.CodeFailedPrecondition, "why"},
 		{fmt.Errorf("wait: %w: by how much", store.ErrTooFar), connect.CodeFailedPrecondition, "by how much; wait for an earlier timestamp, or ask again later"},
 		{store.ErrEpoch, connect.CodeFailedPrecondition, "epoch"},

@@ -80,14 +80,14 @@ func callError(err error) error {
 		code = connect.CodeDeadlineExceeded
 	case errors.Is(err, hlc.ErrCount):
 		code = connect.CodeInvalidArgument
-	case errors.Is(err, hlc.ErrLead), errors.Is(err, store.ErrNotStarted), errors.Is(err, ErrNoInterval),
+	case errors.Is(err, hlc.ErrLead), errors.Is(err, ErrNoInterval),
 		errors.Is(err, store.ErrEpoch), errors.Is(err, ErrNothingHeld), errors.Is(err, ErrOtherJump), errors.Is(err, ErrNotAhead),
 		errors.Is(err, ErrNotSteering), errors.Is(err, ErrNoEstimate), errors.Is(err, ErrOtherOffset):
 		code = connect.CodeFailedPrecondition
 	case errors.Is(err, store.ErrTooFar):
 		code = connect.CodeFailedPrecondition
 		err = fmt.Errorf("%w; wait for an earlier timestamp, or ask again later", err)
-	case errors.Is(err, hlc.ErrCeiling), errors.Is(err, store.ErrFenced):
+	case errors.Is(err, hlc.ErrCeiling), errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrNotStarted):
 		code = connect.CodeUnavailable
 	case errors.Is(err, store.ErrClosed):
 		code = connect.CodeUnavailable

@@ -160,7 +160,7 @@ func TestStreamCodes(t *testing.T) {
 		{store.ErrDamaged, connect.CodeDataLoss, ""},
 		{fmt.Errorf("append: %w", store.ErrFenced), connect.CodeUnavailable, "replace the disk"},
 		{store.ErrClosed, connect.CodeUnavailable, "this node is stopping"},
-		{store.ErrNotStarted, connect.CodeFailedPrecondition, "waitsync"},
+		{store.ErrNotStarted, connect.CodeUnavailable, "waitsync"},
 		{context.Canceled, connect.CodeCanceled, ""},
 		{context.DeadlineExceeded, connect.CodeDeadlineExceeded, ""},
 		{errUnlisted, connect.CodeInternal, "nobody thought of"},
