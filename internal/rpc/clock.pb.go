@@ -9,6 +9,10 @@
 //
 // Timestamps are hybrid timestamps: fixed64 here, decimal strings in JSON. Lengths of
 // time are nanoseconds. Errors carry a code and a sentence that ends with what to do.
+//
+// These files are the contract: every call, message, field and value says here what it is,
+// its unit and range, and what 0, empty or absent means. docs/api.md is made of them, and the
+// Example of a call, a request in JSON on one line, becomes its recipe there.
 
 package rpc
 
@@ -76,9 +80,11 @@ func (x *NowRequest) GetCount() int64 {
 // NowResponse carries the timestamps first, first+1, … first+count-1. All are unique,
 // greater than every one issued before, and will not be issued again after a crash.
 type NowResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Timestamp     uint64                 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	Count         int64                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first of them.
+	Timestamp uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// How many there are, 1 to 65536: as many as were asked for.
+	Count         int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -130,7 +136,8 @@ func (x *NowResponse) GetCount() int64 {
 // ObserveRequest names the timestamp that came with a message.
 type ObserveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most the max lead ahead of this node's clock, else FAILED_PRECONDITION.
+	// At most the max lead ahead of this node's clock, else FAILED_PRECONDITION. One in the past,
+	// 0 among them, is no error.
 	Timestamp     uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -175,8 +182,9 @@ func (x *ObserveRequest) GetTimestamp() uint64 {
 
 // ObserveResponse carries a fresh timestamp, greater than the one observed.
 type ObserveResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Timestamp     uint64                 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Never 0.
+	Timestamp     uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -257,9 +265,11 @@ func (*IntervalRequest) Descriptor() ([]byte, []int) {
 
 // IntervalResponse is an interval that contains UTC as long as the error bound holds.
 type IntervalResponse struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Earliest uint64                 `protobuf:"fixed64,1,opt,name=earliest,proto3" json:"earliest,omitempty"`
-	Latest   uint64                 `protobuf:"fixed64,2,opt,name=latest,proto3" json:"latest,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UTC is not before this.
+	Earliest uint64 `protobuf:"fixed64,1,opt,name=earliest,proto3" json:"earliest,omitempty"`
+	// UTC is not after this.
+	Latest uint64 `protobuf:"fixed64,2,opt,name=latest,proto3" json:"latest,omitempty"`
 	// The name of the timescale: UTC, with how it differs from it around a leap second, such
 	// as "UTC, leap seconds absorbed at 500 ppm". Compare intervals of one timescale only.
 	Timescale     string `protobuf:"bytes,3,opt,name=timescale,proto3" json:"timescale,omitempty"`
@@ -320,8 +330,10 @@ func (x *IntervalResponse) GetTimescale() string {
 
 // WaitRequest names the timestamp to wait for.
 type WaitRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Timestamp     uint64                 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 10 seconds above earliest, else FAILED_PRECONDITION. One in the past, 0 among them,
+	// is answered at once.
+	Timestamp     uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -365,9 +377,11 @@ func (x *WaitRequest) GetTimestamp() uint64 {
 
 // WaitResponse carries the interval that ended the wait: earliest > the timestamp.
 type WaitResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Earliest      uint64                 `protobuf:"fixed64,1,opt,name=earliest,proto3" json:"earliest,omitempty"`
-	Latest        uint64                 `protobuf:"fixed64,2,opt,name=latest,proto3" json:"latest,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UTC is not before this.
+	Earliest uint64 `protobuf:"fixed64,1,opt,name=earliest,proto3" json:"earliest,omitempty"`
+	// UTC is not after this.
+	Latest        uint64 `protobuf:"fixed64,2,opt,name=latest,proto3" json:"latest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -456,8 +470,9 @@ func (*CommitRequest) Descriptor() ([]byte, []int) {
 // CommitResponse carries a timestamp that no clock within its error bound has yet to
 // reach.
 type CommitResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Timestamp     uint64                 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Never 0.
+	Timestamp     uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -578,15 +593,18 @@ func (x *SessionRequest) GetInterval() bool {
 // SessionResponse answers a batch of calls.
 type SessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The timestamps first, first+1, … first+count-1, as in NowResponse.
+	// The timestamps first, first+1, … first+count-1, as in NowResponse; 0: none were asked for,
+	// or see the fault.
 	First uint64 `protobuf:"fixed64,1,opt,name=first,proto3" json:"first,omitempty"`
 	// Why none were issued; absent: they were, or none were asked for.
 	Fault *Fault `protobuf:"bytes,2,opt,name=fault,proto3" json:"fault,omitempty"`
 	// For each timestamp to observe a fresh one, or why there is none, in their order.
 	Observed []*Observed `protobuf:"bytes,3,rep,name=observed,proto3" json:"observed,omitempty"`
-	// The interval, as in IntervalResponse.
-	Earliest  uint64 `protobuf:"fixed64,4,opt,name=earliest,proto3" json:"earliest,omitempty"`
-	Latest    uint64 `protobuf:"fixed64,5,opt,name=latest,proto3" json:"latest,omitempty"`
+	// UTC is not before this; 0: there is no interval.
+	Earliest uint64 `protobuf:"fixed64,4,opt,name=earliest,proto3" json:"earliest,omitempty"`
+	// UTC is not after this; 0: there is no interval.
+	Latest uint64 `protobuf:"fixed64,5,opt,name=latest,proto3" json:"latest,omitempty"`
+	// Of the interval, as in IntervalResponse; empty: there is no interval.
 	Timescale string `protobuf:"bytes,6,opt,name=timescale,proto3" json:"timescale,omitempty"`
 	// Why there is no interval; absent: there is one, or none was asked for.
 	IntervalFault *Fault `protobuf:"bytes,7,opt,name=interval_fault,json=intervalFault,proto3" json:"interval_fault,omitempty"`
@@ -677,7 +695,8 @@ func (x *SessionResponse) GetIntervalFault() *Fault {
 type Observed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Greater than the one observed; 0: see the fault.
-	Timestamp     uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	Timestamp uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// Why there is no timestamp; absent: there is one.
 	Fault         *Fault `protobuf:"bytes,2,opt,name=fault,proto3" json:"fault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -730,7 +749,7 @@ func (x *Observed) GetFault() *Fault {
 // Fault says why a call of a batch failed.
 type Fault struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The number of the code, such as 9 for FAILED_PRECONDITION.
+	// The number of the code, 1 to 16, such as 9 for FAILED_PRECONDITION.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// What is wrong, and what to do.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -794,9 +813,11 @@ func (x *Fault) GetLead() *LeadExceeded {
 // LeadExceeded is the detail of FAILED_PRECONDITION where a timestamp is further ahead of this
 // node's clock than the max lead. Nothing has changed.
 type LeadExceeded struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	LeadNs    int64                  `protobuf:"varint,1,opt,name=lead_ns,json=leadNs,proto3" json:"lead_ns,omitempty"`
-	MaxLeadNs int64                  `protobuf:"varint,2,opt,name=max_lead_ns,json=maxLeadNs,proto3" json:"max_lead_ns,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far ahead it is, nanoseconds; greater than the max lead.
+	LeadNs int64 `protobuf:"varint,1,opt,name=lead_ns,json=leadNs,proto3" json:"lead_ns,omitempty"`
+	// The max lead, nanoseconds.
+	MaxLeadNs int64 `protobuf:"varint,2,opt,name=max_lead_ns,json=maxLeadNs,proto3" json:"max_lead_ns,omitempty"`
 	// Whether it is the caller's timestamp; else it is the next one of this node, whose clock has
 	// been driven too far ahead.
 	Remote        bool `protobuf:"varint,3,opt,name=remote,proto3" json:"remote,omitempty"`

@@ -25,6 +25,7 @@ const (
 type ClockState int32
 
 const (
+	// Never sent.
 	ClockState_CLOCK_STATE_UNSPECIFIED ClockState = 0
 	// No error bound can be claimed.
 	ClockState_CLOCK_STATE_UNSYNCHRONISED ClockState = 1
@@ -180,19 +181,24 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 // snapshot.
 type StatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Node  *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Clock *Clock                 `protobuf:"bytes,2,opt,name=clock,proto3" json:"clock,omitempty"`
-	Hlc   *Hlc                   `protobuf:"bytes,3,opt,name=hlc,proto3" json:"hlc,omitempty"`
-	Ntp   *Ntp                   `protobuf:"bytes,4,opt,name=ntp,proto3" json:"ntp,omitempty"`
+	// Who answers.
+	Node *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The clock, and what can be claimed of it.
+	Clock *Clock `protobuf:"bytes,2,opt,name=clock,proto3" json:"clock,omitempty"`
+	// The hybrid clock.
+	Hlc *Hlc `protobuf:"bytes,3,opt,name=hlc,proto3" json:"hlc,omitempty"`
+	// The NTP server.
+	Ntp *Ntp `protobuf:"bytes,4,opt,name=ntp,proto3" json:"ntp,omitempty"`
 	// Whether the node is synchronised within its limit and its store can be written.
 	Ready bool `protobuf:"varint,5,opt,name=ready,proto3" json:"ready,omitempty"`
-	// Why it is not ready, one sentence each.
+	// Why it is not ready, one sentence each; empty when it is.
 	NotReady []string `protobuf:"bytes,6,rep,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
-	// What an operator should know now, the oldest first.
+	// What an operator should know now, the oldest first; empty when nothing.
 	Alarms []*Alarm `protobuf:"bytes,7,rep,name=alarms,proto3" json:"alarms,omitempty"`
 	// What the sources come to; Sources tells of each.
-	Sources       *SourceSummary `protobuf:"bytes,8,opt,name=sources,proto3" json:"sources,omitempty"`
-	Streams       *Streams       `protobuf:"bytes,9,opt,name=streams,proto3" json:"streams,omitempty"`
+	Sources *SourceSummary `protobuf:"bytes,8,opt,name=sources,proto3" json:"sources,omitempty"`
+	// The event streams.
+	Streams       *Streams `protobuf:"bytes,9,opt,name=streams,proto3" json:"streams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -293,7 +299,7 @@ func (x *StatusResponse) GetStreams() *Streams {
 // Streams is the state of the event streams. What is counted is counted since the start.
 type Streams struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// No event with a timestamp up to this one is still to come.
+	// No event with a timestamp up to this one is still to come; 0: not known yet.
 	Closed uint64 `protobuf:"fixed64,1,opt,name=closed,proto3" json:"closed,omitempty"`
 	// How many streams were ever created in this store.
 	Streams uint64 `protobuf:"varint,2,opt,name=streams,proto3" json:"streams,omitempty"`
@@ -301,10 +307,12 @@ type Streams struct {
 	Watchers uint32 `protobuf:"varint,3,opt,name=watchers,proto3" json:"watchers,omitempty"`
 	// How many calls wait for the disk now.
 	Queued uint32 `protobuf:"varint,4,opt,name=queued,proto3" json:"queued,omitempty"`
-	// Appends that were made durable, their events, and the bytes of the payloads.
+	// Appends that were made durable.
 	Appends uint64 `protobuf:"varint,5,opt,name=appends,proto3" json:"appends,omitempty"`
-	Events  uint64 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
-	Bytes   uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// The events of these appends.
+	Events uint64 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
+	// The bytes of their payloads.
+	Bytes uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// Synced writes, each for as many appends as had come by then.
 	Groups uint64 `protobuf:"varint,8,opt,name=groups,proto3" json:"groups,omitempty"`
 	// Appends that were answered with the receipt of an earlier one.
@@ -321,9 +329,9 @@ type Streams struct {
 	Trimmed uint64 `protobuf:"varint,14,opt,name=trimmed,proto3" json:"trimmed,omitempty"`
 	// How often the database made appends wait.
 	Stalls uint64 `protobuf:"varint,15,opt,name=stalls,proto3" json:"stalls,omitempty"`
-	// Of the disk, when last looked at; 0: unknown.
+	// Free space of the disk, when last looked at, bytes; 0: unknown.
 	FreeBytes uint64 `protobuf:"varint,16,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
-	// Free space below which nothing is appended.
+	// Free space below which nothing is appended, bytes.
 	ReserveBytes uint64 `protobuf:"varint,17,opt,name=reserve_bytes,json=reserveBytes,proto3" json:"reserve_bytes,omitempty"`
 	// Whether appends are refused for that now.
 	NearlyFull    bool `protobuf:"varint,18,opt,name=nearly_full,json=nearlyFull,proto3" json:"nearly_full,omitempty"`
@@ -496,9 +504,11 @@ type SourceSummary struct {
 	Reachable uint32 `protobuf:"varint,2,opt,name=reachable,proto3" json:"reachable,omitempty"`
 	// How many of them agree with the majority.
 	Agree uint32 `protobuf:"varint,3,opt,name=agree,proto3" json:"agree,omitempty"`
-	// The name, address and stratum of the source that is followed; empty and 0 while none is.
-	Following        string `protobuf:"bytes,4,opt,name=following,proto3" json:"following,omitempty"`
+	// The name of the source that is followed; empty while none is.
+	Following string `protobuf:"bytes,4,opt,name=following,proto3" json:"following,omitempty"`
+	// Its IP address and port; empty while none is followed.
 	FollowingAddress string `protobuf:"bytes,5,opt,name=following_address,json=followingAddress,proto3" json:"following_address,omitempty"`
+	// Its stratum, 1 to 15; 0 while none is followed.
 	FollowingStratum uint32 `protobuf:"varint,6,opt,name=following_stratum,json=followingStratum,proto3" json:"following_stratum,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -579,9 +589,11 @@ func (x *SourceSummary) GetFollowingStratum() uint32 {
 // Node is who answers.
 type Node struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// As in the configuration.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// 0 to 65535; breaks ties between timestamps of different nodes.
-	Number  uint32 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint32 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// Of the program.
 	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	// Identity of the store, 32 hexadecimal digits.
 	StoreId string `protobuf:"bytes,4,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
@@ -659,7 +671,8 @@ func (x *Node) GetStartedUnixNs() int64 {
 // Clock is what this node believes of the time that it serves.
 type Clock struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	State ClockState             `protobuf:"varint,1,opt,name=state,proto3,enum=truechimer.v1.ClockState" json:"state,omitempty"`
+	// What can be claimed.
+	State ClockState `protobuf:"varint,1,opt,name=state,proto3,enum=truechimer.v1.ClockState" json:"state,omitempty"`
 	// Why the state is what it is, one sentence.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// follow, steer or virtual.
@@ -674,16 +687,19 @@ type Clock struct {
 	Refid string `protobuf:"bytes,7,opt,name=refid,proto3" json:"refid,omitempty"`
 	// When the clock was last set or corrected, Unix nanoseconds; 0 when that is unknown.
 	ReferenceUnixNs int64 `protobuf:"varint,8,opt,name=reference_unix_ns,json=referenceUnixNs,proto3" json:"reference_unix_ns,omitempty"`
-	RootDelayNs     int64 `protobuf:"varint,9,opt,name=root_delay_ns,json=rootDelayNs,proto3" json:"root_delay_ns,omitempty"`
-	// At the moment of this answer.
+	// Round trip to the reference clock, nanoseconds.
+	RootDelayNs int64 `protobuf:"varint,9,opt,name=root_delay_ns,json=rootDelayNs,proto3" json:"root_delay_ns,omitempty"`
+	// Error down to the reference clock, without what the round trip adds, at the moment of this
+	// answer, nanoseconds.
 	RootDispersionNs int64 `protobuf:"varint,10,opt,name=root_dispersion_ns,json=rootDispersionNs,proto3" json:"root_dispersion_ns,omitempty"`
 	// How much the root dispersion grows, parts per million.
 	GrowthPpm float64 `protobuf:"fixed64,11,opt,name=growth_ppm,json=growthPpm,proto3" json:"growth_ppm,omitempty"`
-	// What is known to be left to correct; positive when the clock is behind.
+	// What is known to be left to correct, nanoseconds; positive when the clock is behind.
 	ResidualOffsetNs int64 `protobuf:"varint,12,opt,name=residual_offset_ns,json=residualOffsetNs,proto3" json:"residual_offset_ns,omitempty"`
-	// The largest distance to UTC that can be claimed, at the moment of this answer;
-	// 9223372036854775807 when none can.
-	ErrorBoundNs int64   `protobuf:"varint,13,opt,name=error_bound_ns,json=errorBoundNs,proto3" json:"error_bound_ns,omitempty"`
+	// The largest distance to UTC that can be claimed, at the moment of this answer,
+	// nanoseconds; 9223372036854775807 when none can.
+	ErrorBoundNs int64 `protobuf:"varint,13,opt,name=error_bound_ns,json=errorBoundNs,proto3" json:"error_bound_ns,omitempty"`
+	// The correction of the frequency that is in force, parts per million.
 	FrequencyPpm float64 `protobuf:"fixed64,14,opt,name=frequency_ppm,json=frequencyPpm,proto3" json:"frequency_ppm,omitempty"`
 	// log2 of seconds, measured.
 	PrecisionLog2 int32 `protobuf:"varint,15,opt,name=precision_log2,json=precisionLog2,proto3" json:"precision_log2,omitempty"`
@@ -693,12 +709,14 @@ type Clock struct {
 	Intervals bool `protobuf:"varint,17,opt,name=intervals,proto3" json:"intervals,omitempty"`
 	// How often the system clock was seen to jump since the start.
 	Steps uint64 `protobuf:"varint,18,opt,name=steps,proto3" json:"steps,omitempty"`
-	// What the operators of the sources state of them against UTC; a part of the error bound.
+	// What the operators of the sources state of them against UTC, nanoseconds; a part of the
+	// error bound.
 	ProviderErrorNs int64 `protobuf:"varint,19,opt,name=provider_error_ns,json=providerErrorNs,proto3" json:"provider_error_ns,omitempty"`
-	// The error bound above which the clock no longer counts as synchronised.
+	// The error bound above which the clock no longer counts as synchronised, nanoseconds; 0:
+	// there is none.
 	ErrorLimitNs int64 `protobuf:"varint,20,opt,name=error_limit_ns,json=errorLimitNs,proto3" json:"error_limit_ns,omitempty"`
-	// How long the error bound stays within its limit if nothing more is heard: 0 when none
-	// can be claimed, 9223372036854775807 when it does not grow.
+	// How long the error bound stays within its limit if nothing more is heard, nanoseconds: 0
+	// when none can be claimed, 9223372036854775807 when it does not grow.
 	HoldoverLeftNs int64 `protobuf:"varint,21,opt,name=holdover_left_ns,json=holdoverLeftNs,proto3" json:"holdover_left_ns,omitempty"`
 	// Since when it is in holdover, Unix nanoseconds; 0 when it is not.
 	HoldoverSinceUnixNs int64 `protobuf:"varint,22,opt,name=holdover_since_unix_ns,json=holdoverSinceUnixNs,proto3" json:"holdover_since_unix_ns,omitempty"`
@@ -709,11 +727,12 @@ type Clock struct {
 	SlewPpm float64 `protobuf:"fixed64,24,opt,name=slew_ppm,json=slewPpm,proto3" json:"slew_ppm,omitempty"`
 	// Why somebody else seems to steer the same clock; empty when nobody does.
 	Rival string `protobuf:"bytes,25,opt,name=rival,proto3" json:"rival,omitempty"`
-	// What the drift file holds: frequency and its standard deviation, parts per million, and
-	// when it was written, Unix nanoseconds; 0 when there is none.
-	DriftPpm         float64 `protobuf:"fixed64,26,opt,name=drift_ppm,json=driftPpm,proto3" json:"drift_ppm,omitempty"`
-	DriftSkewPpm     float64 `protobuf:"fixed64,27,opt,name=drift_skew_ppm,json=driftSkewPpm,proto3" json:"drift_skew_ppm,omitempty"`
-	DriftSavedUnixNs int64   `protobuf:"varint,28,opt,name=drift_saved_unix_ns,json=driftSavedUnixNs,proto3" json:"drift_saved_unix_ns,omitempty"`
+	// The frequency that the drift file holds, parts per million; 0 when there is none.
+	DriftPpm float64 `protobuf:"fixed64,26,opt,name=drift_ppm,json=driftPpm,proto3" json:"drift_ppm,omitempty"`
+	// Its standard deviation, parts per million; 0 when there is none.
+	DriftSkewPpm float64 `protobuf:"fixed64,27,opt,name=drift_skew_ppm,json=driftSkewPpm,proto3" json:"drift_skew_ppm,omitempty"`
+	// When it was written, Unix nanoseconds; 0 when there is none.
+	DriftSavedUnixNs int64 `protobuf:"varint,28,opt,name=drift_saved_unix_ns,json=driftSavedUnixNs,proto3" json:"drift_saved_unix_ns,omitempty"`
 	// TAI minus UTC now, seconds; absent while it is unknown.
 	TaiOffset *int32 `protobuf:"varint,29,opt,name=tai_offset,json=taiOffset,proto3,oneof" json:"tai_offset,omitempty"`
 	// The second after the next leap second, Unix nanoseconds; 0 when none is announced.
@@ -733,10 +752,11 @@ type Clock struct {
 	SystemState ClockState `protobuf:"varint,36,opt,name=system_state,json=systemState,proto3,enum=truechimer.v1.ClockState" json:"system_state,omitempty"`
 	// Why, one sentence.
 	SystemReason string `protobuf:"bytes,37,opt,name=system_reason,json=systemReason,proto3" json:"system_reason,omitempty"`
-	// The time served minus the system clock: positive when the system clock is behind.
+	// The time served minus the system clock, nanoseconds: positive when the system clock is
+	// behind.
 	SystemOffsetNs int64 `protobuf:"varint,38,opt,name=system_offset_ns,json=systemOffsetNs,proto3" json:"system_offset_ns,omitempty"`
-	// The largest distance of the system clock to UTC that can be claimed, its offset among it;
-	// 9223372036854775807 when none can.
+	// The largest distance of the system clock to UTC that can be claimed, its offset among it,
+	// nanoseconds; 9223372036854775807 when none can.
 	SystemErrorBoundNs int64 `protobuf:"varint,39,opt,name=system_error_bound_ns,json=systemErrorBoundNs,proto3" json:"system_error_bound_ns,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -1048,27 +1068,28 @@ func (x *Clock) GetSystemErrorBoundNs() int64 {
 // Hlc is the state of the hybrid clock.
 type Hlc struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Number of the issuing term; rises with every start.
+	// Number of the issuing term; rises with every start. 0: none has begun.
 	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Whether timestamps are being issued.
 	Issuing bool `protobuf:"varint,2,opt,name=issuing,proto3" json:"issuing,omitempty"`
-	// The greatest timestamp issued.
+	// The greatest timestamp issued; 0: none was.
 	Last uint64 `protobuf:"fixed64,3,opt,name=last,proto3" json:"last,omitempty"`
 	// The bound on disk that no timestamp reaches.
 	Ceiling uint64 `protobuf:"fixed64,4,opt,name=ceiling,proto3" json:"ceiling,omitempty"`
-	// How far the last timestamp is ahead of physical time.
-	LeadNs    int64 `protobuf:"varint,5,opt,name=lead_ns,json=leadNs,proto3" json:"lead_ns,omitempty"`
+	// How far the last timestamp is ahead of physical time, nanoseconds.
+	LeadNs int64 `protobuf:"varint,5,opt,name=lead_ns,json=leadNs,proto3" json:"lead_ns,omitempty"`
+	// How far ahead a timestamp may be at the most, nanoseconds.
 	MaxLeadNs int64 `protobuf:"varint,6,opt,name=max_lead_ns,json=maxLeadNs,proto3" json:"max_lead_ns,omitempty"`
-	// The lead that the last start caused.
+	// The lead that the last start caused, nanoseconds.
 	StartLeadNs int64 `protobuf:"varint,7,opt,name=start_lead_ns,json=startLeadNs,proto3" json:"start_lead_ns,omitempty"`
-	// How far physical time is from the time served; positive when it is ahead.
+	// How far physical time is from the time served, nanoseconds; positive when it is ahead.
 	PhysicalAheadNs int64 `protobuf:"varint,8,opt,name=physical_ahead_ns,json=physicalAheadNs,proto3" json:"physical_ahead_ns,omitempty"`
 	// How often an operator brought the clock back.
 	Rebases uint64 `protobuf:"varint,9,opt,name=rebases,proto3" json:"rebases,omitempty"`
 	// Empty, or why the store was fenced.
 	Fenced string `protobuf:"bytes,10,opt,name=fenced,proto3" json:"fenced,omitempty"`
-	// The clock jump that is held because nobody confirms it, positive when the system clock
-	// went forward; 0 when none is.
+	// The clock jump that is held because nobody confirms it, nanoseconds, positive when the
+	// system clock went forward; 0 when none is.
 	HeldJumpNs    int64 `protobuf:"varint,11,opt,name=held_jump_ns,json=heldJumpNs,proto3" json:"held_jump_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1183,9 +1204,10 @@ func (x *Hlc) GetHeldJumpNs() int64 {
 
 // Ntp is the state of the NTP server.
 type Ntp struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Listen []string               `protobuf:"bytes,1,rep,name=listen,proto3" json:"listen,omitempty"`
-	// Datagrams by what became of them, since the start.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The addresses that it serves on, IP address and port.
+	Listen []string `protobuf:"bytes,1,rep,name=listen,proto3" json:"listen,omitempty"`
+	// Datagrams since the start, by what became of them, one word each.
 	Verdicts map[string]uint64 `protobuf:"bytes,2,rep,name=verdicts,proto3" json:"verdicts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Datagrams that the kernel dropped because they were not read in time; not in verdicts.
 	KernelDrops   uint64 `protobuf:"varint,3,opt,name=kernel_drops,json=kernelDrops,proto3" json:"kernel_drops,omitempty"`
@@ -1348,8 +1370,9 @@ func (*SourcesRequest) Descriptor() ([]byte, []int) {
 // SourcesResponse carries all sources in the order of the configuration, the members of a
 // pool one after the other.
 type SourcesResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Sources []*Source              `protobuf:"bytes,1,rep,name=sources,proto3" json:"sources,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty when none is configured.
+	Sources []*Source `protobuf:"bytes,1,rep,name=sources,proto3" json:"sources,omitempty"`
 	// The time served at the moment of this answer, Unix nanoseconds.
 	UtcUnixNs     int64 `protobuf:"varint,2,opt,name=utc_unix_ns,json=utcUnixNs,proto3" json:"utc_unix_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1408,7 +1431,8 @@ type Source struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// IP address and port that is asked; empty while the name could not be looked up.
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	Site    string `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	// Where it stands, as in the configuration; empty when that does not say.
+	Site string `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
 	// Why it is followed or not, one word: selected (the one that is followed), combined (it
 	// has a share in the estimate), waiting, unreachable, alone, distant, smearing, falseticker,
 	// no_majority, distrusted, outlier, not_preferred, noselect, too_few or required_missing.
@@ -1421,36 +1445,46 @@ type Source struct {
 	Reach uint32 `protobuf:"varint,7,opt,name=reach,proto3" json:"reach,omitempty"`
 	// The poll interval now, log2 of seconds.
 	PollLog2 int32 `protobuf:"varint,8,opt,name=poll_log2,json=pollLog2,proto3" json:"poll_log2,omitempty"`
-	// How long ago an answer of it was used; absent while none was.
+	// How long ago an answer of it was used, nanoseconds; absent while none was.
 	HeardAgoNs *int64 `protobuf:"varint,9,opt,name=heard_ago_ns,json=heardAgoNs,proto3,oneof" json:"heard_ago_ns,omitempty"`
-	// How long until it is asked again; 0 when it is just being asked.
+	// How long until it is asked again, nanoseconds; 0 when it is just being asked.
 	NextPollNs int64 `protobuf:"varint,10,opt,name=next_poll_ns,json=nextPollNs,proto3" json:"next_poll_ns,omitempty"`
 	// Whether its last answer was in interleaved mode.
 	Interleaved bool `protobuf:"varint,11,opt,name=interleaved,proto3" json:"interleaved,omitempty"`
-	// What it says of itself: stratum (0 while nothing was heard), refid, leap indicator.
+	// The stratum that it says, 1 to 15; 0 while nothing was heard.
 	Stratum uint32 `protobuf:"varint,12,opt,name=stratum,proto3" json:"stratum,omitempty"`
-	Refid   string `protobuf:"bytes,13,opt,name=refid,proto3" json:"refid,omitempty"`
-	Leap    uint32 `protobuf:"varint,14,opt,name=leap,proto3" json:"leap,omitempty"`
-	// Source minus the clock that is served: positive when that is behind.
+	// The reference identifier that it says, as text; empty while nothing was heard.
+	Refid string `protobuf:"bytes,13,opt,name=refid,proto3" json:"refid,omitempty"`
+	// The leap indicator that it says, as in Clock.
+	Leap uint32 `protobuf:"varint,14,opt,name=leap,proto3" json:"leap,omitempty"`
+	// Source minus the clock that is served, nanoseconds: positive when that is behind.
 	OffsetNs int64 `protobuf:"varint,15,opt,name=offset_ns,json=offsetNs,proto3" json:"offset_ns,omitempty"`
-	// Round trip of the sample that proves most.
+	// Round trip of the sample that proves most, nanoseconds.
 	DelayNs int64 `protobuf:"varint,16,opt,name=delay_ns,json=delayNs,proto3" json:"delay_ns,omitempty"`
-	// Standard deviation of one sample.
+	// Standard deviation of one sample, nanoseconds.
 	JitterNs int64 `protobuf:"varint,17,opt,name=jitter_ns,json=jitterNs,proto3" json:"jitter_ns,omitempty"`
-	// The largest error that it can have now, by its own claims and by the way to it.
+	// The largest error that it can have now, by its own claims and by the way to it,
+	// nanoseconds.
 	RootDistanceNs int64 `protobuf:"varint,18,opt,name=root_distance_ns,json=rootDistanceNs,proto3" json:"root_distance_ns,omitempty"`
-	// The served clock's rate to its, and the standard deviation of that, parts per million.
+	// The served clock's rate to its, parts per million.
 	FrequencyPpm float64 `protobuf:"fixed64,19,opt,name=frequency_ppm,json=frequencyPpm,proto3" json:"frequency_ppm,omitempty"`
-	SkewPpm      float64 `protobuf:"fixed64,20,opt,name=skew_ppm,json=skewPpm,proto3" json:"skew_ppm,omitempty"`
+	// Standard deviation of the frequency, parts per million.
+	SkewPpm float64 `protobuf:"fixed64,20,opt,name=skew_ppm,json=skewPpm,proto3" json:"skew_ppm,omitempty"`
 	// How many samples its filter holds.
 	Samples uint32 `protobuf:"varint,21,opt,name=samples,proto3" json:"samples,omitempty"`
-	// What the configuration says of it.
+	// What the configuration says of its error against UTC, nanoseconds.
 	ProviderErrorNs int64 `protobuf:"varint,22,opt,name=provider_error_ns,json=providerErrorNs,proto3" json:"provider_error_ns,omitempty"`
-	Nist            bool  `protobuf:"varint,23,opt,name=nist,proto3" json:"nist,omitempty"`
-	Prefer          bool  `protobuf:"varint,24,opt,name=prefer,proto3" json:"prefer,omitempty"`
-	Trust           bool  `protobuf:"varint,25,opt,name=trust,proto3" json:"trust,omitempty"`
-	Require         bool  `protobuf:"varint,26,opt,name=require,proto3" json:"require,omitempty"`
-	Noselect        bool  `protobuf:"varint,27,opt,name=noselect,proto3" json:"noselect,omitempty"`
+	// Whether it is NIST's, by the configuration or by its name, and never asked more often than
+	// every 4 s.
+	Nist bool `protobuf:"varint,23,opt,name=nist,proto3" json:"nist,omitempty"`
+	// Whether, as long as one such source agrees with the majority, only such are followed.
+	Prefer bool `protobuf:"varint,24,opt,name=prefer,proto3" json:"prefer,omitempty"`
+	// Whether it is assumed to be right, whatever the majority says.
+	Trust bool `protobuf:"varint,25,opt,name=trust,proto3" json:"trust,omitempty"`
+	// Whether nobody is followed unless one such source agrees.
+	Require bool `protobuf:"varint,26,opt,name=require,proto3" json:"require,omitempty"`
+	// Whether it is asked and judged, and never followed.
+	Noselect bool `protobuf:"varint,27,opt,name=noselect,proto3" json:"noselect,omitempty"`
 	// What became of its polls since the start, by one word each.
 	Outcomes map[string]uint64 `protobuf:"bytes,28,rep,name=outcomes,proto3" json:"outcomes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// What was wrong last; empty when nothing ever was.
@@ -1696,7 +1730,8 @@ func (x *Source) GetLastFault() string {
 type ClientsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many at the most, 1 to 1000; absent means 100.
-	Limit         *int64       `protobuf:"varint,1,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
+	Limit *int64 `protobuf:"varint,1,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
+	// Which come first; absent: those that were heard last.
 	Order         ClientsOrder `protobuf:"varint,2,opt,name=order,proto3,enum=truechimer.v1.ClientsOrder" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1748,8 +1783,9 @@ func (x *ClientsRequest) GetOrder() ClientsOrder {
 
 // ClientsResponse carries the clients in the order that was asked for, cut at the limit.
 type ClientsResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Clients []*NtpClient           `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty when none is remembered.
+	Clients []*NtpClient `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
 	// How many the node remembers, those beyond the limit among them: 65536 at the most. A
 	// new one then takes the place of one that has been silent for longer than others.
 	Remembered int64 `protobuf:"varint,2,opt,name=remembered,proto3" json:"remembered,omitempty"`
@@ -1812,8 +1848,9 @@ func (x *ClientsResponse) GetUtcUnixNs() int64 {
 
 // NtpClient is what the node remembers of one address.
 type NtpClient struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its IP address.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	// NTP version of its last request, 1 to 4.
 	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// NTP mode of its last request: 3, or 0 from a client of version 1.
@@ -1826,7 +1863,7 @@ type NtpClient struct {
 	Requests uint64 `protobuf:"varint,6,opt,name=requests,proto3" json:"requests,omitempty"`
 	// Those that were refused: denied, or too many.
 	Drops uint64 `protobuf:"varint,7,opt,name=drops,proto3" json:"drops,omitempty"`
-	// Mean time between its requests, estimated; 0 while that is unknown.
+	// Mean time between its requests, estimated, nanoseconds; 0 while that is unknown.
 	IntervalNs int64 `protobuf:"varint,8,opt,name=interval_ns,json=intervalNs,proto3" json:"interval_ns,omitempty"`
 	// The interval as a poll interval: log2 of seconds, rounded to the nearest; negative below
 	// a second, absent while unknown.
@@ -1931,8 +1968,8 @@ func (x *NtpClient) GetPollLog2() int32 {
 // AcceptClockRequest names what is to be accepted.
 type AcceptClockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The jump that is held, as Status shows it. One that differs by more than a second is
-	// another jump, and refused.
+	// The jump that is held, as Status shows it, nanoseconds. One that differs by more than a
+	// second is another jump, and refused.
 	JumpNs        int64 `protobuf:"varint,1,opt,name=jump_ns,json=jumpNs,proto3" json:"jump_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1978,7 +2015,7 @@ func (x *AcceptClockRequest) GetJumpNs() int64 {
 // AcceptClockResponse tells what was accepted.
 type AcceptClockResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The jump that was held; positive when the system clock went forward.
+	// The jump that was held, nanoseconds; positive when the system clock went forward.
 	JumpNs        int64 `protobuf:"varint,1,opt,name=jump_ns,json=jumpNs,proto3" json:"jump_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2024,8 +2061,8 @@ func (x *AcceptClockResponse) GetJumpNs() int64 {
 // MakeStepRequest names what is to be corrected.
 type MakeStepRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The offset that is left to correct, as Status shows it in residual_offset_ns. One that
-	// differs by more than 100 ms is another offset, and refused.
+	// The offset that is left to correct, as Status shows it in residual_offset_ns, nanoseconds.
+	// One that differs by more than 100 ms is another offset, and refused.
 	OffsetNs      int64 `protobuf:"varint,1,opt,name=offset_ns,json=offsetNs,proto3" json:"offset_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2071,7 +2108,7 @@ func (x *MakeStepRequest) GetOffsetNs() int64 {
 // MakeStepResponse tells what was done.
 type MakeStepResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By how much the clock was stepped; positive is forward.
+	// By how much the clock was stepped, nanoseconds; positive is forward.
 	OffsetNs      int64 `protobuf:"varint,1,opt,name=offset_ns,json=offsetNs,proto3" json:"offset_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2163,10 +2200,11 @@ func (x *RebaseRequest) GetEpoch() uint64 {
 // RebaseResponse tells what became of the hybrid clock.
 type RebaseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Epoch uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The new epoch.
+	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The greatest timestamp of the epoch that was ended.
 	Last uint64 `protobuf:"fixed64,2,opt,name=last,proto3" json:"last,omitempty"`
-	// How far back the clock went.
+	// How far back the clock went, nanoseconds.
 	BackNs        int64 `protobuf:"varint,3,opt,name=back_ns,json=backNs,proto3" json:"back_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2275,13 +2313,15 @@ type BackupResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is being done now, one word: copying, reading or checking.
 	Phase string `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
-	// Files and bytes that this phase is through with, and how many there are: 0 where that
-	// is unknown, and an estimate while the copy is being made.
-	FilesDone  uint64 `protobuf:"varint,2,opt,name=files_done,json=filesDone,proto3" json:"files_done,omitempty"`
+	// Files that this phase is through with.
+	FilesDone uint64 `protobuf:"varint,2,opt,name=files_done,json=filesDone,proto3" json:"files_done,omitempty"`
+	// How many files there are; 0: unknown, and an estimate while the copy is being made.
 	FilesTotal uint64 `protobuf:"varint,3,opt,name=files_total,json=filesTotal,proto3" json:"files_total,omitempty"`
-	BytesDone  uint64 `protobuf:"varint,4,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	// Bytes that this phase is through with.
+	BytesDone uint64 `protobuf:"varint,4,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	// How many bytes there are; 0: unknown, and an estimate while the copy is being made.
 	BytesTotal uint64 `protobuf:"varint,5,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"`
-	// In the last message only: the backup is complete, synced and verified.
+	// In the last message only: the backup is complete, synced and verified. Absent: it is not.
 	Result        *BackupResult `protobuf:"bytes,6,opt,name=result,proto3" json:"result,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2362,19 +2402,23 @@ func (x *BackupResponse) GetResult() *BackupResult {
 // BackupResult is a backup that is complete.
 type BackupResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Where it is, on the machine of the node.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// Identity of the store that it is of, 32 hexadecimal digits.
 	StoreId string `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	// The bound of all timestamps that were issued before.
 	Ceiling uint64 `protobuf:"fixed64,3,opt,name=ceiling,proto3" json:"ceiling,omitempty"`
-	// What it holds: streams that exist, their events, and the bytes of the payloads.
-	Streams    uint64 `protobuf:"varint,4,opt,name=streams,proto3" json:"streams,omitempty"`
-	Events     uint64 `protobuf:"varint,5,opt,name=events,proto3" json:"events,omitempty"`
+	// How many streams it holds that exist.
+	Streams uint64 `protobuf:"varint,4,opt,name=streams,proto3" json:"streams,omitempty"`
+	// How many events these have.
+	Events uint64 `protobuf:"varint,5,opt,name=events,proto3" json:"events,omitempty"`
+	// The bytes of their payloads.
 	EventBytes uint64 `protobuf:"varint,6,opt,name=event_bytes,json=eventBytes,proto3" json:"event_bytes,omitempty"`
-	// What its database takes of the disk.
+	// How many files its database has.
 	Files uint64 `protobuf:"varint,7,opt,name=files,proto3" json:"files,omitempty"`
+	// What its database takes of the disk, bytes.
 	Bytes uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	// How long it took.
+	// How long it took, nanoseconds.
 	TookNs        int64 `protobuf:"varint,9,opt,name=took_ns,json=tookNs,proto3" json:"took_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,27 +4,7 @@
 // 	protoc        (unknown)
 // source: truechimer/v1/stream.proto
 
-// Event streams. Try them with curl; A is http://127.0.0.1:8123/truechimer.v1.StreamService,
-// J is 'Content-Type: application/json', and a payload is base64:
-//
-//	curl -H "$J" -d '{"entries":[{"stream":"chat","payload":"aGVsbG8="}]}' $A/Append
-//	curl -H "$J" -d '{"stream":"chat","from":"1","limit":"100"}' $A/Read
-//	curl -H "$J" -d '{"stream":"chat","reverse":true,"limit":"1"}' $A/Read
-//	curl -H "$J" -d '{"prefix":"ch"}' $A/Cut
-//	curl -H "$J" -d '{"stream":"chat","retention":{"ageNs":"86400000000000"}}' $A/Create
-//	curl -H "$J" -d '{"stream":"chat"}' $A/Describe
-//	curl -H "$J" -d '{"prefix":"ch"}' $A/List
-//	curl -H "$J" -d '{"stream":"chat","retention":{"count":"1000000"}}' $A/SetRetention
-//	curl -H "$J" -d '{"stream":"chat","first":"1000"}' $A/Trim
-//	curl -H "$J" -d '{"stream":"chat"}' $A/Delete
-//
-// Watch is a stream of answers. Each message, the request too, has an envelope in front of
-// it: a byte of flags, 0, and the length of the message in four bytes, big-endian. The last
-// message has the flag 2, and holds the error, if there is one:
-//
-//	m='{"names":["chat"],"oldest":true}'
-//	printf "\\0\\0\\0\\0\\$(printf %o ${#m})%s" "$m" |
-//	  curl -N -H 'Content-Type: application/connect+json' --data-binary @- $A/Watch
+// Event streams.
 
 package rpc
 
@@ -45,12 +25,16 @@ const (
 
 // Event is one record of a stream.
 type Event struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Stream    string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
-	Sequence  uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Timestamp uint64                 `protobuf:"fixed64,3,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	Payload   []byte                 `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
-	// The issuing term that appended it.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of its stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// From 1 on, without a gap.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Greater than those of all events that were appended before, to any stream.
+	Timestamp uint64 `protobuf:"fixed64,3,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// As it was appended, 1 MiB at the most; may be empty.
+	Payload []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	// The issuing term in which it was appended.
 	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The number of the node that appended it, 0 to 65535.
 	Node          uint32 `protobuf:"varint,6,opt,name=node,proto3" json:"node,omitempty"`
@@ -134,10 +118,11 @@ func (x *Event) GetNode() uint32 {
 // any of the limits that are not 0. Without a limit all are kept.
 type Retention struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By their timestamps.
-	AgeNs int64  `protobuf:"varint,1,opt,name=age_ns,json=ageNs,proto3" json:"age_ns,omitempty"`
+	// How old events become, by their timestamps, nanoseconds; 0: no limit.
+	AgeNs int64 `protobuf:"varint,1,opt,name=age_ns,json=ageNs,proto3" json:"age_ns,omitempty"`
+	// How many events are kept; 0: no limit.
 	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
-	// Of the payloads.
+	// How many bytes of payloads are kept; 0: no limit.
 	Bytes         uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -197,19 +182,21 @@ func (x *Retention) GetBytes() uint64 {
 // Stream describes one stream.
 type Stream struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// When it was created, for the last time.
 	Created uint64 `protobuf:"fixed64,2,opt,name=created,proto3" json:"created,omitempty"`
 	// When it was deleted; 0: it exists.
 	Deleted uint64 `protobuf:"fixed64,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
-	// The sequence of the first event that is left, and of the last one. Where none is left,
-	// first is last + 1.
+	// The sequence of the first event that is left; last + 1 where none is.
 	First uint64 `protobuf:"varint,4,opt,name=first,proto3" json:"first,omitempty"`
-	Last  uint64 `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	// The sequence of the last event, even where it is not left; 0: there never was one.
+	Last uint64 `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
 	// The timestamp of the last event, even where it is not left; 0: there never was one.
 	LastTimestamp uint64 `protobuf:"fixed64,6,opt,name=last_timestamp,json=lastTimestamp,proto3" json:"last_timestamp,omitempty"`
-	// Of the payloads that are left.
-	Bytes         uint64     `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Bytes of the payloads that are left.
+	Bytes uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Which of its events may be removed; always present, without a limit where all are kept.
 	Retention     *Retention `protobuf:"bytes,8,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -306,7 +293,7 @@ type AppendEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name of the stream. One that does not exist is created.
 	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
-	// At most 1 MiB.
+	// Any bytes, at most 1 MiB; may be empty.
 	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
 	// Makes the append conditional: the sequence that the stream's last event must have,
 	// counting the entries of the same batch before this one. 0 stands for a stream that never
@@ -440,7 +427,7 @@ type AppendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The timestamp of the first event; that of the entry with index i is timestamp + i.
 	Timestamp uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	// The sequence of each entry.
+	// The sequence of each entry, in the order of the entries.
 	Sequences []uint64 `protobuf:"varint,2,rep,packed,name=sequences,proto3" json:"sequences,omitempty"`
 	// Whether an earlier append with the same idempotency key appended the events.
 	Repeated      bool `protobuf:"varint,3,opt,name=repeated,proto3" json:"repeated,omitempty"`
@@ -501,10 +488,13 @@ func (x *AppendResponse) GetRepeated() bool {
 
 // AppendConflict is the detail of ABORTED where an append expected a stream elsewhere.
 type AppendConflict struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Stream   string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
-	Expected uint64                 `protobuf:"varint,2,opt,name=expected,proto3" json:"expected,omitempty"`
-	// The sequence of its last event; 0: there is none yet.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The sequence that its last event was expected to have; 0: it was expected never to have
+	// had an event.
+	Expected uint64 `protobuf:"varint,2,opt,name=expected,proto3" json:"expected,omitempty"`
+	// The sequence that its last event has; 0: there is none yet.
 	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -563,8 +553,9 @@ func (x *AppendConflict) GetLast() uint64 {
 
 // StreamTrimmed is the detail of OUT_OF_RANGE.
 type StreamTrimmed struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Stream string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	// The sequence of the first event that is left, or that comes next.
 	First         uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -619,21 +610,24 @@ func (x *StreamTrimmed) GetFirst() uint64 {
 // last event is reverse with a limit of 1, and the last one at or before a time is
 // that with until.
 type ReadRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Stream string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
-	// The first and the last sequence, both included; 0 is the stream's own.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The first sequence, included; 0: the stream's first.
 	From uint64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
-	To   uint64 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
-	// The first and the last timestamp, both included; 0 is no limit.
+	// The last sequence, included; 0: the stream's last.
+	To uint64 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	// The first timestamp, included; 0: no limit.
 	Since uint64 `protobuf:"fixed64,4,opt,name=since,proto3" json:"since,omitempty"`
+	// The last timestamp, included; 0: no limit.
 	Until uint64 `protobuf:"fixed64,5,opt,name=until,proto3" json:"until,omitempty"`
-	// Begin at the end.
+	// Whether to begin at the end.
 	Reverse bool `protobuf:"varint,6,opt,name=reverse,proto3" json:"reverse,omitempty"`
 	// How many events to return at the most, 1 to 10,000; absent means 10,000. Fewer are
 	// returned where they come to more than 2 MiB, but one at least.
 	Limit *int64 `protobuf:"varint,7,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
 	// Continues where the page that it came with ended. Of the rest only the stream and the
-	// limit count then.
+	// limit count then. Empty: begins.
 	Cursor        string `protobuf:"bytes,8,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -727,8 +721,9 @@ func (x *ReadRequest) GetCursor() string {
 
 // ReadResponse is a page of a stream.
 type ReadResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Events []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of their sequences, or the reverse; may be empty.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// For the next page; empty when there was nothing more.
 	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	// The stream as it was when the page was read.
@@ -792,9 +787,9 @@ func (x *ReadResponse) GetStream() *Stream {
 // streams, those among them that do not exist yet.
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 1000 names. The streams need not exist yet.
+	// At most 1000 names. The streams need not exist yet. Empty: see the prefix.
 	Names []string `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
-	// All streams whose names begin so; only where no names are given.
+	// All streams whose names begin so; only where no names are given. Empty: all.
 	Prefix string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// Where to begin; absent: with what is appended next.
 	//
@@ -901,25 +896,25 @@ type isWatchRequest_Start interface {
 }
 
 type WatchRequest_Sequence struct {
-	// The sequence of the first event; for one stream only. Where it has been removed, the
-	// watch ends with OUT_OF_RANGE.
+	// The sequence of the first event, from 1 on; for one stream only. Where it has been
+	// removed, the watch ends with OUT_OF_RANGE.
 	Sequence uint64 `protobuf:"varint,3,opt,name=sequence,proto3,oneof"`
 }
 
 type WatchRequest_Oldest struct {
-	// With the first event that is left of each stream.
+	// With the first event that is left of each stream; false: with what is appended next.
 	Oldest bool `protobuf:"varint,4,opt,name=oldest,proto3,oneof"`
 }
 
 type WatchRequest_Time struct {
-	// With the events whose timestamp is not below this, as far as they are left.
+	// With the events whose timestamp is not below this, as far as they are left; not 0.
 	Time uint64 `protobuf:"fixed64,5,opt,name=time,proto3,oneof"`
 }
 
 type WatchRequest_Cursor struct {
 	// Where the message ended that it came with, with the same names or prefix. Where events
 	// have been removed since, the watch ends with OUT_OF_RANGE: nothing is left out in
-	// silence.
+	// silence. Not empty.
 	Cursor string `protobuf:"bytes,6,opt,name=cursor,proto3,oneof"`
 }
 
@@ -1004,12 +999,12 @@ type CutRequest struct {
 	// above it; one that is more than 10 seconds ahead is refused. 0 stands for all that is
 	// durable now, and does not wait.
 	Timestamp uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	// At most 1000 names. Those that did not exist are left out.
+	// At most 1000 names. Those that did not exist are left out. Empty: see the prefix.
 	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
-	// All streams whose names begin so; only where no names are given.
+	// All streams whose names begin so; only where no names are given. Empty: all.
 	Prefix string `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// Continues where the answer that it came with ended, at the same instant: the timestamp
-	// does not count then, and names or prefix are the same.
+	// does not count then, and names or prefix are the same. Empty: begins.
 	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1075,8 +1070,9 @@ func (x *CutRequest) GetCursor() string {
 
 // CutResponse is the state of streams at one instant.
 type CutResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Timestamp uint64                 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instant: the one that was asked for, or the one that was taken for 0.
+	Timestamp uint64 `protobuf:"fixed64,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	// In the order of their names, 1000 at the most.
 	Streams []*StreamCut `protobuf:"bytes,2,rep,name=streams,proto3" json:"streams,omitempty"`
 	// For those that follow; empty when there were no more.
@@ -1139,10 +1135,12 @@ func (x *CutResponse) GetCursor() string {
 // StreamCut is one stream at one instant.
 type StreamCut struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// As in Stream.
+	// The name of the stream.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// As in Stream: the first sequence that is left, or last + 1.
 	First uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
-	Last  uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	// The sequence of the last event; 0: there was none yet.
+	Last uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	// The timestamp of the last event; 0: there was none yet.
 	LastTimestamp uint64 `protobuf:"fixed64,4,opt,name=last_timestamp,json=lastTimestamp,proto3" json:"last_timestamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1209,8 +1207,9 @@ func (x *StreamCut) GetLastTimestamp() uint64 {
 
 // CreateRequest names a stream that does not exist.
 type CreateRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Stream string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	// Absent: all events are kept.
 	Retention     *Retention `protobuf:"bytes,2,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1263,8 +1262,9 @@ func (x *CreateRequest) GetRetention() *Retention {
 
 // CreateResponse describes the stream.
 type CreateResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stream        *Stream                `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now. Where it was created before, its sequences go on.
+	Stream        *Stream `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1308,8 +1308,9 @@ func (x *CreateResponse) GetStream() *Stream {
 
 // DescribeRequest names a stream.
 type DescribeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stream        string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the stream.
+	Stream        string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1353,8 +1354,9 @@ func (x *DescribeRequest) GetStream() string {
 
 // DescribeResponse describes the stream.
 type DescribeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stream        *Stream                `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	Stream        *Stream `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1399,11 +1401,11 @@ func (x *DescribeResponse) GetStream() *Stream {
 // ListRequest says which streams to list; without a prefix, all.
 type ListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those whose names begin so.
+	// Those whose names begin so; empty: all.
 	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// How many at the most, 1 to 1000; absent means 1000.
 	Limit *int64 `protobuf:"varint,2,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
-	// Continues where the answer that it came with ended, with the same prefix.
+	// Continues where the answer that it came with ended, with the same prefix. Empty: begins.
 	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1462,8 +1464,9 @@ func (x *ListRequest) GetCursor() string {
 
 // ListResponse describes the streams in the order of their names.
 type ListResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Streams []*Stream              `protobuf:"bytes,1,rep,name=streams,proto3" json:"streams,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that exist, 1000 at the most; may be empty.
+	Streams []*Stream `protobuf:"bytes,1,rep,name=streams,proto3" json:"streams,omitempty"`
 	// For those that follow; empty when there were no more.
 	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1516,8 +1519,9 @@ func (x *ListResponse) GetCursor() string {
 
 // DeleteRequest names a stream.
 type DeleteRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stream        string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the stream.
+	Stream        string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1561,8 +1565,9 @@ func (x *DeleteRequest) GetStream() string {
 
 // DeleteResponse describes what was deleted.
 type DeleteResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stream        *Stream                `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it was, and when it was deleted.
+	Stream        *Stream `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1606,8 +1611,9 @@ func (x *DeleteResponse) GetStream() *Stream {
 
 // SetRetentionRequest says what to keep of a stream from now on.
 type SetRetentionRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Stream string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	// Required; without a limit in it all is kept.
 	Retention     *Retention `protobuf:"bytes,2,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1661,8 +1667,9 @@ func (x *SetRetentionRequest) GetRetention() *Retention {
 // SetRetentionResponse describes the stream. What is beyond the retention is removed in the
 // background.
 type SetRetentionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stream        *Stream                `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	Stream        *Stream `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1706,10 +1713,11 @@ func (x *SetRetentionResponse) GetStream() *Stream {
 
 // TrimRequest says which events to remove.
 type TrimRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Stream string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
-	// Those with a smaller sequence are removed; at the most the last sequence + 1, which
-	// removes all. What is removed already is no error.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the stream.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Those with a smaller sequence are removed; 1 to the last sequence + 1, which removes all.
+	// What is removed already is no error.
 	First         uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1761,8 +1769,9 @@ func (x *TrimRequest) GetFirst() uint64 {
 
 // TrimResponse describes what is left.
 type TrimResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stream        *Stream                `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	Stream        *Stream `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -7,6 +7,10 @@
 //
 // Timestamps are hybrid timestamps: fixed64 here, decimal strings in JSON. Lengths of
 // time are nanoseconds. Errors carry a code and a sentence that ends with what to do.
+//
+// These files are the contract: every call, message, field and value says here what it is,
+// its unit and range, and what 0, empty or absent means. docs/api.md is made of them, and the
+// Example of a call, a request in JSON on one line, becomes its recipe there.
 package rpcconnect
 
 import (
@@ -55,21 +59,33 @@ const (
 // ClockServiceClient is a client for the truechimer.v1.ClockService service.
 type ClockServiceClient interface {
 	// Now issues one timestamp, or a range of them.
+	//
+	// Example: {"count":"3"}
 	Now(context.Context, *connect.Request[rpc.NowRequest]) (*connect.Response[rpc.NowResponse], error)
 	// Observe issues a timestamp that is greater than one that came from elsewhere.
+	//
+	// Example: {"timestamp":"1700000000000000000"}
 	Observe(context.Context, *connect.Request[rpc.ObserveRequest]) (*connect.Response[rpc.ObserveResponse], error)
 	// Interval returns an interval that contains UTC.
+	//
+	// Example: {}
 	Interval(context.Context, *connect.Request[rpc.IntervalRequest]) (*connect.Response[rpc.IntervalResponse], error)
 	// Wait answers once a timestamp is in the past for certain.
+	//
+	// Example: {"timestamp":"1700000000000000000"}
 	Wait(context.Context, *connect.Request[rpc.WaitRequest]) (*connect.Response[rpc.WaitResponse], error)
 	// Commit issues a timestamp in real-time order: it is answered only when it is in the
 	// past for certain, on every node whose error bound holds.
+	//
+	// Example: {}
 	Commit(context.Context, *connect.Request[rpc.CommitRequest]) (*connect.Response[rpc.CommitResponse], error)
 	// Session carries the calls of many callers over one connection, a batch of them at a time:
 	// what a call costs on its way is shared by all of a batch. Each request has one answer,
 	// in the order of the requests; another request may be sent before the answer is there. It
 	// lasts until the caller closes it, or ends with UNAVAILABLE when the node stops, and with
 	// UNAUTHENTICATED or PERMISSION_DENIED when the caller has lost its right. It needs HTTP/2.
+	//
+	// Example: {"count":"3","observe":["1700000000000000000"],"interval":true}
 	Session(context.Context) *connect.BidiStreamForClient[rpc.SessionRequest, rpc.SessionResponse]
 }
 
@@ -166,21 +182,33 @@ func (c *clockServiceClient) Session(ctx context.Context) *connect.BidiStreamFor
 // ClockServiceHandler is an implementation of the truechimer.v1.ClockService service.
 type ClockServiceHandler interface {
 	// Now issues one timestamp, or a range of them.
+	//
+	// Example: {"count":"3"}
 	Now(context.Context, *connect.Request[rpc.NowRequest]) (*connect.Response[rpc.NowResponse], error)
 	// Observe issues a timestamp that is greater than one that came from elsewhere.
+	//
+	// Example: {"timestamp":"1700000000000000000"}
 	Observe(context.Context, *connect.Request[rpc.ObserveRequest]) (*connect.Response[rpc.ObserveResponse], error)
 	// Interval returns an interval that contains UTC.
+	//
+	// Example: {}
 	Interval(context.Context, *connect.Request[rpc.IntervalRequest]) (*connect.Response[rpc.IntervalResponse], error)
 	// Wait answers once a timestamp is in the past for certain.
+	//
+	// Example: {"timestamp":"1700000000000000000"}
 	Wait(context.Context, *connect.Request[rpc.WaitRequest]) (*connect.Response[rpc.WaitResponse], error)
 	// Commit issues a timestamp in real-time order: it is answered only when it is in the
 	// past for certain, on every node whose error bound holds.
+	//
+	// Example: {}
 	Commit(context.Context, *connect.Request[rpc.CommitRequest]) (*connect.Response[rpc.CommitResponse], error)
 	// Session carries the calls of many callers over one connection, a batch of them at a time:
 	// what a call costs on its way is shared by all of a batch. Each request has one answer,
 	// in the order of the requests; another request may be sent before the answer is there. It
 	// lasts until the caller closes it, or ends with UNAVAILABLE when the node stops, and with
 	// UNAUTHENTICATED or PERMISSION_DENIED when the caller has lost its right. It needs HTTP/2.
+	//
+	// Example: {"count":"3","observe":["1700000000000000000"],"interval":true}
 	Session(context.Context, *connect.BidiStream[rpc.SessionRequest, rpc.SessionResponse]) error
 }
 

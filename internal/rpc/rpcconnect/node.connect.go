@@ -52,18 +52,34 @@ const (
 // NodeServiceClient is a client for the truechimer.v1.NodeService service.
 type NodeServiceClient interface {
 	// Status tells what this node believes of its clock, and what it serves.
+	//
+	// Example: {}
 	Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error)
 	// Sources tells what this node believes of each server that it asks for the time, and why
 	// it follows it or not.
+	//
+	// Example: {}
 	Sources(context.Context, *connect.Request[rpc.SourcesRequest]) (*connect.Response[rpc.SourcesResponse], error)
 	// Clients tells who asked this node for the time over NTP, of those that it remembers.
+	//
+	// Example: {"limit":"10","order":"CLIENTS_ORDER_REQUESTS"}
 	Clients(context.Context, *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error)
-	// AcceptClock takes the clock jump that is being held as the truth.
+	// AcceptClock takes the clock jump that is being held as the truth. Code:
+	// FAILED_PRECONDITION where none is held, or another one.
+	//
+	// Example: {"jumpNs":"3600000000000"}
 	AcceptClock(context.Context, *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error)
-	// MakeStep corrects the clock at once, by a step to what the sources say.
+	// MakeStep corrects the clock at once, by a step to what the sources say. Code:
+	// FAILED_PRECONDITION where this node does not steer the clock, does not know yet what to
+	// correct, or has another offset to correct.
+	//
+	// Example: {"offsetNs":"-250000000"}
 	MakeStep(context.Context, *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error)
 	// Rebase brings back a hybrid clock that ran ahead, in a new epoch. Timestamps of the
-	// new epoch may be smaller than those of the old one.
+	// new epoch may be smaller than those of the old one. Codes: FAILED_PRECONDITION where the
+	// clock is not ahead, or the epoch is another; UNAVAILABLE where the store is fenced.
+	//
+	// Example: {"epoch":"1"}
 	Rebase(context.Context, *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error)
 	// Backup copies the store, while it is being used, into a new directory on this node's
 	// machine, and proves the copy by opening it. The answer is a stream: how far it is, and in
@@ -71,6 +87,8 @@ type NodeServiceClient interface {
 	// for a path that is not absolute, FAILED_PRECONDITION for one that cannot be used,
 	// RESOURCE_EXHAUSTED where there is another backup, or no space, DATA_LOSS where the store is
 	// damaged.
+	//
+	// Example: {"path":"/var/backups/truechimer"}
 	Backup(context.Context, *connect.Request[rpc.BackupRequest]) (*connect.ServerStreamForClient[rpc.BackupResponse], error)
 }
 
@@ -179,18 +197,34 @@ func (c *nodeServiceClient) Backup(ctx context.Context, req *connect.Request[rpc
 // NodeServiceHandler is an implementation of the truechimer.v1.NodeService service.
 type NodeServiceHandler interface {
 	// Status tells what this node believes of its clock, and what it serves.
+	//
+	// Example: {}
 	Status(context.Context, *connect.Request[rpc.StatusRequest]) (*connect.Response[rpc.StatusResponse], error)
 	// Sources tells what this node believes of each server that it asks for the time, and why
 	// it follows it or not.
+	//
+	// Example: {}
 	Sources(context.Context, *connect.Request[rpc.SourcesRequest]) (*connect.Response[rpc.SourcesResponse], error)
 	// Clients tells who asked this node for the time over NTP, of those that it remembers.
+	//
+	// Example: {"limit":"10","order":"CLIENTS_ORDER_REQUESTS"}
 	Clients(context.Context, *connect.Request[rpc.ClientsRequest]) (*connect.Response[rpc.ClientsResponse], error)
-	// AcceptClock takes the clock jump that is being held as the truth.
+	// AcceptClock takes the clock jump that is being held as the truth. Code:
+	// FAILED_PRECONDITION where none is held, or another one.
+	//
+	// Example: {"jumpNs":"3600000000000"}
 	AcceptClock(context.Context, *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error)
-	// MakeStep corrects the clock at once, by a step to what the sources say.
+	// MakeStep corrects the clock at once, by a step to what the sources say. Code:
+	// FAILED_PRECONDITION where this node does not steer the clock, does not know yet what to
+	// correct, or has another offset to correct.
+	//
+	// Example: {"offsetNs":"-250000000"}
 	MakeStep(context.Context, *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error)
 	// Rebase brings back a hybrid clock that ran ahead, in a new epoch. Timestamps of the
-	// new epoch may be smaller than those of the old one.
+	// new epoch may be smaller than those of the old one. Codes: FAILED_PRECONDITION where the
+	// clock is not ahead, or the epoch is another; UNAVAILABLE where the store is fenced.
+	//
+	// Example: {"epoch":"1"}
 	Rebase(context.Context, *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error)
 	// Backup copies the store, while it is being used, into a new directory on this node's
 	// machine, and proves the copy by opening it. The answer is a stream: how far it is, and in
@@ -198,6 +232,8 @@ type NodeServiceHandler interface {
 	// for a path that is not absolute, FAILED_PRECONDITION for one that cannot be used,
 	// RESOURCE_EXHAUSTED where there is another backup, or no space, DATA_LOSS where the store is
 	// damaged.
+	//
+	// Example: {"path":"/var/backups/truechimer"}
 	Backup(context.Context, *connect.Request[rpc.BackupRequest], *connect.ServerStream[rpc.BackupResponse]) error
 }
 

@@ -2,27 +2,7 @@
 //
 // Source: truechimer/v1/stream.proto
 
-// Event streams. Try them with curl; A is http://127.0.0.1:8123/truechimer.v1.StreamService,
-// J is 'Content-Type: application/json', and a payload is base64:
-//
-//	curl -H "$J" -d '{"entries":[{"stream":"chat","payload":"aGVsbG8="}]}' $A/Append
-//	curl -H "$J" -d '{"stream":"chat","from":"1","limit":"100"}' $A/Read
-//	curl -H "$J" -d '{"stream":"chat","reverse":true,"limit":"1"}' $A/Read
-//	curl -H "$J" -d '{"prefix":"ch"}' $A/Cut
-//	curl -H "$J" -d '{"stream":"chat","retention":{"ageNs":"86400000000000"}}' $A/Create
-//	curl -H "$J" -d '{"stream":"chat"}' $A/Describe
-//	curl -H "$J" -d '{"prefix":"ch"}' $A/List
-//	curl -H "$J" -d '{"stream":"chat","retention":{"count":"1000000"}}' $A/SetRetention
-//	curl -H "$J" -d '{"stream":"chat","first":"1000"}' $A/Trim
-//	curl -H "$J" -d '{"stream":"chat"}' $A/Delete
-//
-// Watch is a stream of answers. Each message, the request too, has an envelope in front of
-// it: a byte of flags, 0, and the length of the message in four bytes, big-endian. The last
-// message has the flag 2, and holds the error, if there is one:
-//
-//	m='{"names":["chat"],"oldest":true}'
-//	printf "\\0\\0\\0\\0\\$(printf %o ${#m})%s" "$m" |
-//	  curl -N -H 'Content-Type: application/connect+json' --data-binary @- $A/Watch
+// Event streams.
 package rpcconnect
 
 import (
@@ -80,30 +60,50 @@ const (
 // StreamServiceClient is a client for the truechimer.v1.StreamService service.
 type StreamServiceClient interface {
 	// Append makes events durable, all of a batch or none.
+	//
+	// Example: {"entries":[{"stream":"chat","payload":"aGVsbG8="}],"idempotencyKey":"3f1c-1"}
 	Append(context.Context, *connect.Request[rpc.AppendRequest]) (*connect.Response[rpc.AppendResponse], error)
 	// Read returns a page of a stream, by sequence or by time.
+	//
+	// Example: {"stream":"chat","from":"1","limit":"100"}
 	Read(context.Context, *connect.Request[rpc.ReadRequest]) (*connect.Response[rpc.ReadResponse], error)
 	// Watch delivers events as they are appended, from any point on, until the caller ends it.
 	// It ends by itself with NOT_FOUND when a stream that was named is deleted. The headers of
 	// the answer say that it has begun: what is appended from then on is part of it. Unless it
 	// begins with the oldest events or at a time, its first message comes at once, without
 	// events, and its cursor says where it begins.
+	//
+	// Example: {"names":["chat"],"oldest":true}
 	Watch(context.Context, *connect.Request[rpc.WatchRequest]) (*connect.ServerStreamForClient[rpc.WatchResponse], error)
 	// Cut tells the exact state of streams at one instant.
+	//
+	// Example: {"prefix":"ch"}
 	Cut(context.Context, *connect.Request[rpc.CutRequest]) (*connect.Response[rpc.CutResponse], error)
 	// Create creates a stream, or creates one again that was deleted. An append creates the
 	// streams that it names too; Create is for those that have a retention from the start.
+	//
+	// Example: {"stream":"audit","retention":{"ageNs":"86400000000000"}}
 	Create(context.Context, *connect.Request[rpc.CreateRequest]) (*connect.Response[rpc.CreateResponse], error)
 	// Describe describes one stream.
+	//
+	// Example: {"stream":"chat"}
 	Describe(context.Context, *connect.Request[rpc.DescribeRequest]) (*connect.Response[rpc.DescribeResponse], error)
 	// List describes the streams that exist, in the order of their names.
+	//
+	// Example: {"prefix":"ch"}
 	List(context.Context, *connect.Request[rpc.ListRequest]) (*connect.Response[rpc.ListResponse], error)
 	// Delete removes a stream with its events. No sequence of it is ever used again: where it
 	// is created once more, its sequences go on.
+	//
+	// Example: {"stream":"audit"}
 	Delete(context.Context, *connect.Request[rpc.DeleteRequest]) (*connect.Response[rpc.DeleteResponse], error)
 	// SetRetention replaces the retention of a stream.
+	//
+	// Example: {"stream":"chat","retention":{"count":"1000000"}}
 	SetRetention(context.Context, *connect.Request[rpc.SetRetentionRequest]) (*connect.Response[rpc.SetRetentionResponse], error)
 	// Trim removes the oldest events of a stream.
+	//
+	// Example: {"stream":"chat","first":"2"}
 	Trim(context.Context, *connect.Request[rpc.TrimRequest]) (*connect.Response[rpc.TrimResponse], error)
 }
 
@@ -248,30 +248,50 @@ func (c *streamServiceClient) Trim(ctx context.Context, req *connect.Request[rpc
 // StreamServiceHandler is an implementation of the truechimer.v1.StreamService service.
 type StreamServiceHandler interface {
 	// Append makes events durable, all of a batch or none.
+	//
+	// Example: {"entries":[{"stream":"chat","payload":"aGVsbG8="}],"idempotencyKey":"3f1c-1"}
 	Append(context.Context, *connect.Request[rpc.AppendRequest]) (*connect.Response[rpc.AppendResponse], error)
 	// Read returns a page of a stream, by sequence or by time.
+	//
+	// Example: {"stream":"chat","from":"1","limit":"100"}
 	Read(context.Context, *connect.Request[rpc.ReadRequest]) (*connect.Response[rpc.ReadResponse], error)
 	// Watch delivers events as they are appended, from any point on, until the caller ends it.
 	// It ends by itself with NOT_FOUND when a stream that was named is deleted. The headers of
 	// the answer say that it has begun: what is appended from then on is part of it. Unless it
 	// begins with the oldest events or at a time, its first message comes at once, without
 	// events, and its cursor says where it begins.
+	//
+	// Example: {"names":["chat"],"oldest":true}
 	Watch(context.Context, *connect.Request[rpc.WatchRequest], *connect.ServerStream[rpc.WatchResponse]) error
 	// Cut tells the exact state of streams at one instant.
+	//
+	// Example: {"prefix":"ch"}
 	Cut(context.Context, *connect.Request[rpc.CutRequest]) (*connect.Response[rpc.CutResponse], error)
 	// Create creates a stream, or creates one again that was deleted. An append creates the
 	// streams that it names too; Create is for those that have a retention from the start.
+	//
+	// Example: {"stream":"audit","retention":{"ageNs":"86400000000000"}}
 	Create(context.Context, *connect.Request[rpc.CreateRequest]) (*connect.Response[rpc.CreateResponse], error)
 	// Describe describes one stream.
+	//
+	// Example: {"stream":"chat"}
 	Describe(context.Context, *connect.Request[rpc.DescribeRequest]) (*connect.Response[rpc.DescribeResponse], error)
 	// List describes the streams that exist, in the order of their names.
+	//
+	// Example: {"prefix":"ch"}
 	List(context.Context, *connect.Request[rpc.ListRequest]) (*connect.Response[rpc.ListResponse], error)
 	// Delete removes a stream with its events. No sequence of it is ever used again: where it
 	// is created once more, its sequences go on.
+	//
+	// Example: {"stream":"audit"}
 	Delete(context.Context, *connect.Request[rpc.DeleteRequest]) (*connect.Response[rpc.DeleteResponse], error)
 	// SetRetention replaces the retention of a stream.
+	//
+	// Example: {"stream":"chat","retention":{"count":"1000000"}}
 	SetRetention(context.Context, *connect.Request[rpc.SetRetentionRequest]) (*connect.Response[rpc.SetRetentionResponse], error)
 	// Trim removes the oldest events of a stream.
+	//
+	// Example: {"stream":"chat","first":"2"}
 	Trim(context.Context, *connect.Request[rpc.TrimRequest]) (*connect.Response[rpc.TrimResponse], error)
 }
 
