@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -25,11 +26,15 @@ func TestChatExample(t *testing.T) {
 	if err != nil {
 		leaveOut(t, "needs python3")
 	}
+	const program = "../../hack/examples/chat.py"
+	if _, err := os.ReadFile(program); err != nil { // read here too, so that go test runs anew when it changes
+		t.Fatal(err)
+	}
 	s := serveSynchronised(t)
 	p := &lossyProxy{to: "http://" + s.api, seen: make(map[string]bool)}
 	front := httptest.NewServer(p)
 	defer front.Close()
-	cmd := exec.CommandContext(t.Context(), python, "../../hack/examples/chat.py", front.URL, "chat-1")
+	cmd := exec.CommandContext(t.Context(), python, program, front.URL, "chat-1")
 	cmd.Env = append(cmd.Environ(), "TRUECHIMER_TOKEN=s3cret", "NO_PROXY=*", "no_proxy=*", "PYTHONDONTWRITEBYTECODE=1")
 	cmd.SysProcAttr = dieWithUs()
 	out, err := cmd.CombinedOutput()
