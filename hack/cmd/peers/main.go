@@ -30,8 +30,8 @@ func tools() []tool {
 	return []tool{
 		{"ip", []string{"iproute2"}, "network namespaces"},
 		{"unshare", []string{"util-linux"}, "network namespaces"},
-		{"curl", []string{"curl"}, "the README's tour"},
-		{"/usr/bin/python3", []string{"python3"}, "ntpdig"},
+		{"curl", []string{"curl"}, "the README's tour and the recipes of docs/api.md"},
+		{"/usr/bin/python3", []string{"python3"}, "ntpdig and the example in Python"},
 		{"/etc/services", []string{"netbase"}, "rdate"},
 		{"gcc", []string{"gcc", "libc6-dev"}, "the race detector"},
 	}
