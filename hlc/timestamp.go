@@ -30,7 +30,7 @@ const (
 	logicalMask = LogicalMax
 )
 
-// ErrSyntax reports text, JSON, bytes or a UUID that is no timestamp.
+// ErrSyntax reports text, JSON, bytes, a UUID or the value of a column that is no timestamp.
 var ErrSyntax = errors.New("hlc: not a timestamp")
 
 // FromUnix returns the first timestamp of the tick that holds ns, a Unix time in
