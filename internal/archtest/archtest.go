@@ -63,6 +63,7 @@ func levels() []level {
 		{dir: "internal/load", level: 2},
 		{dir: "ntpserver", level: 2},
 		{dir: "hlc/client", level: 2},
+		{dir: "hlc/client/grpctime", level: 2},
 
 		{dir: "internal/netio", level: 1},
 		{dir: "internal/sysclock", level: 1},
@@ -78,7 +79,9 @@ func levels() []level {
 }
 
 // publicDirs are the packages that others embed.
-func publicDirs() []string { return []string{"hlc", "hlc/client", "ntpserver", "store"} }
+func publicDirs() []string {
+	return []string{"hlc", "hlc/client", "hlc/client/grpctime", "ntpserver", "store"}
+}
 
 // cmdImports are the packages of ours that a command may use: it has no logic.
 func cmdImports() []string {

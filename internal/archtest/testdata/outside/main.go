@@ -9,18 +9,23 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/hlc/client"
+	"github.com/truechimer/truechimer/hlc/client/grpctime"
 	"github.com/truechimer/truechimer/ntpserver"
 	"github.com/truechimer/truechimer/store"
 )
 
 func main() {
-	err := errors.Join(volatile(), durable(os.Args[1]), asked(), served())
+	err := errors.Join(volatile(), durable(os.Args[1]), asked(), carried(), served())
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -69,6 +74,28 @@ func asked() error {
 	if _, err = c.Now(ctx); !errors.Is(err, client.ErrUnreachable) || client.Past(ctx) != 7 {
 		return fmt.Errorf("a timestamp of nobody: %w", err)
 	}
+	return nil
+}
+
+// carried takes a timestamp to another process and back.
+func carried() error {
+	handler := func(w http.ResponseWriter, r *http.Request) { client.Saw(r.Context(), client.Past(r.Context())+1) }
+	server := httptest.NewServer(client.Handler(http.HandlerFunc(handler)))
+	defer server.Close()
+	ctx := client.WithPast(context.Background(), 7)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
+	if err != nil {
+		return err
+	}
+	response, err := (&http.Client{Transport: &client.Transport{}}).Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if client.Past(ctx) != 8 {
+		return fmt.Errorf("7 came back as %d", client.Past(ctx))
+	}
+	grpc.NewServer(grpc.UnaryInterceptor(grpctime.UnaryServer), grpc.StreamInterceptor(grpctime.StreamServer)).Stop()
 	return nil
 }
 
