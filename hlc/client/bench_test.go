@@ -1,12 +1,14 @@
 package client_test
 
 // The client and the appliance against the barest handlers that the same RPC library can
-// have, in turns within one run: what is left between them is what ours cost. Servers are
-// processes of their own, so that their processor time can be told from the client's.
+// have, in turns within one run: what is left between them is what ours cost. For calls of one
+// timestamp grpc-go is a yardstick too. Servers are processes of their own, so that their
+// processor time can be told from the client's.
 
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -22,6 +24,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/truechimer/truechimer/hlc/client"
 	"github.com/truechimer/truechimer/internal/rpc"
@@ -52,6 +56,27 @@ func (echo) Now(_ context.Context, r *connect.Request[rpc.NowRequest]) (*connect
 	return connect.NewResponse(&rpc.NowResponse{Timestamp: 1, Count: r.Msg.GetCount()}), nil
 }
 
+// nowMethod is the name of what grpcEcho answers.
+const nowMethod = "/truechimer.v1.ClockService/Now"
+
+// grpcEcho is what echo.Now is, of grpc-go.
+func grpcEcho() *grpc.Server {
+	now := func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		r := new(rpc.NowRequest)
+		if err := decode(r); err != nil {
+			return nil, err
+		}
+		return &rpc.NowResponse{Timestamp: 1, Count: r.GetCount()}, nil
+	}
+	s := grpc.NewServer()
+	s.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "truechimer.v1.ClockService",
+		HandlerType: (*any)(nil),
+		Methods:     []grpc.MethodDesc{{MethodName: "Now", Handler: now}},
+	}, nil)
+	return s
+}
+
 // TestBenchServer is the child: it says where it serves, and ends with its input.
 func TestBenchServer(t *testing.T) {
 	var address string
@@ -61,10 +86,7 @@ func TestBenchServer(t *testing.T) {
 	case "appliance":
 		address = newAppliance(t).address()
 	case "echo":
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := listen(t)
 		web := http.Server{Protocols: new(http.Protocols)}
 		web.Protocols.SetHTTP1(true)
 		web.Protocols.SetUnencryptedHTTP2(true)
@@ -74,9 +96,24 @@ func TestBenchServer(t *testing.T) {
 		go web.Serve(l)
 		defer web.Close()
 		address = l.Addr().String()
+	case "grpc":
+		l := listen(t)
+		s := grpcEcho()
+		go s.Serve(l)
+		defer s.Stop()
+		address = l.Addr().String()
 	}
 	fmt.Println("serving", address)
 	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // server is a child that serves.
@@ -171,17 +208,26 @@ func (s *server) measure(b *testing.B, callers, n int, d time.Duration, call fun
 
 // BenchmarkSideBySide compares; b.N is the number of rounds of a second each.
 func BenchmarkSideBySide(b *testing.B) {
-	servers := []*server{startServer(b, "appliance"), startServer(b, "echo")}
-	clients := make([]*client.Client, len(servers))
-	for i, s := range servers {
+	servers := []*server{startServer(b, "appliance"), startServer(b, "echo"), startServer(b, "grpc")}
+	ours := servers[:2] // they have the whole service
+	clients := make([]*client.Client, len(ours))
+	unaries := make([]rpcconnect.ClockServiceClient, len(ours))
+	binaries := make([]rpcconnect.ClockServiceClient, len(ours))
+	for i, s := range ours {
 		clients[i] = newClient(b, client.Options{Addresses: []string{s.address}})
+		one := &http.Transport{}
+		b.Cleanup(one.CloseIdleConnections)
+		unaries[i] = rpcconnect.NewClockServiceClient(&http.Client{Transport: one}, "http://"+s.address, connect.WithProtoJSON())
+		two := &http.Transport{Protocols: new(http.Protocols)}
+		two.Protocols.SetUnencryptedHTTP2(true)
+		b.Cleanup(two.CloseIdleConnections)
+		binaries[i] = rpcconnect.NewClockServiceClient(&http.Client{Transport: two}, "http://"+s.address)
 	}
-	unaries := make([]rpcconnect.ClockServiceClient, len(servers))
-	for i, s := range servers {
-		t := &http.Transport{}
-		defer t.CloseIdleConnections()
-		unaries[i] = rpcconnect.NewClockServiceClient(&http.Client{Transport: t}, "http://"+s.address, connect.WithProtoJSON())
+	yardstick, err := grpc.NewClient(servers[2].address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		b.Fatal(err)
 	}
+	b.Cleanup(func() { yardstick.Close() })
 	batched := func(i int) func(int) error {
 		return func(n int) error { _, err := clients[i].NowN(context.Background(), n); return err }
 	}
@@ -191,39 +237,60 @@ func BenchmarkSideBySide(b *testing.B) {
 			return err
 		}
 	}
-	for _, k := range []struct {
-		name       string
-		callers, n int
-		call       func(int) func(int) error
-	}{
-		{"256 callers", 256, 1, batched},
-		{"256 callers of 10000", 256, 10_000, batched},
-		{"one caller", 1, 1, batched},
-		{"unary JSON", 1, 1, unary},
-	} {
-		var runs [2][]run
-		for i := range servers {
-			servers[i].measure(b, k.callers, k.n, 200*time.Millisecond, k.call(i)) // warm
-		}
-		for round := range b.N {
-			for i := range servers {
-				i = (i + round) % 2
-				runs[i] = append(runs[i], servers[i].measure(b, k.callers, k.n, time.Second, k.call(i)))
+	binary := func(i int) func(int) error {
+		return func(int) error {
+			if i == 2 {
+				return yardstick.Invoke(context.Background(), nowMethod, &rpc.NowRequest{}, new(rpc.NowResponse))
 			}
+			_, err := binaries[i].Now(context.Background(), connect.NewRequest(&rpc.NowRequest{}))
+			return err
 		}
+	}
+	for _, k := range []contest{
+		{"256 callers", ours, 256, 1, batched},
+		{"256 callers of 10000", ours, 256, 10_000, batched},
+		{"one caller", ours, 1, 1, batched},
+		{"unary JSON", ours, 1, 1, unary},
+		{"unary binary", servers, 1, 1, binary},
+	} {
+		k.run(b)
+	}
+}
+
+// contest is what several servers are asked in turns.
+type contest struct {
+	name       string
+	servers    []*server // the first is compared with each of the others
+	callers, n int
+	call       func(server int) func(n int) error
+}
+
+// run prints the median round of each server, and the median ratios.
+func (k contest) run(b *testing.B) {
+	runs := make([][]run, len(k.servers))
+	for i, s := range k.servers {
+		s.measure(b, k.callers, k.n, 200*time.Millisecond, k.call(i)) // warm
+	}
+	for round := range b.N {
+		for i := range k.servers {
+			i = (i + round) % len(k.servers)
+			runs[i] = append(runs[i], k.servers[i].measure(b, k.callers, k.n, time.Second, k.call(i)))
+		}
+	}
+	for i, s := range k.servers {
+		ordered := slices.SortedFunc(slices.Values(runs[i]), func(a, b run) int { return cmp.Compare(a.rate, b.rate) })
+		m := ordered[len(ordered)/2]
+		fmt.Printf("%-22s %-10s %12.0f/s  %7.3f µs of the server each  p50 %v\n", k.name, s.name, m.rate, m.cpu, m.p50)
+	}
+	for i, s := range k.servers[1:] {
 		ratio := func(of func(run) float64) float64 {
 			var all []float64
-			for i := range runs[0] {
-				all = append(all, of(runs[0][i])/of(runs[1][i]))
+			for round, first := range runs[0] {
+				all = append(all, of(first)/of(runs[i+1][round]))
 			}
 			slices.Sort(all)
 			return all[len(all)/2]
 		}
-		for i, s := range servers {
-			slices.SortFunc(runs[i], func(a, b run) int { return int(a.rate - b.rate) })
-			m := runs[i][len(runs[i])/2]
-			fmt.Printf("%-22s %-10s %12.0f/s  %7.3f µs of the server each  p50 %v\n", k.name, s.name, m.rate, m.cpu, m.p50)
-		}
-		fmt.Printf("%-22s ratio      rate %.2f, server %.2f, p50 %.2f\n", k.name, ratio(func(r run) float64 { return r.rate }), ratio(func(r run) float64 { return r.cpu }), ratio(func(r run) float64 { return float64(r.p50) }))
+		fmt.Printf("%-22s to %-10s rate %.2f, server %.2f, p50 %.2f\n", k.name, s.name, ratio(func(r run) float64 { return r.rate }), ratio(func(r run) float64 { return r.cpu }), ratio(func(r run) float64 { return float64(r.p50) }))
 	}
 }
