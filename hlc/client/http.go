@@ -160,13 +160,13 @@ func headerTime(h http.Header) hlc.Timestamp {
 
 // greatest returns the greatest timestamp among texts; what is none is ignored.
 func greatest(texts []string) hlc.Timestamp {
-	var latest hlc.Timestamp
+	var found hlc.Timestamp
 	for _, text := range texts {
 		if ts, err := hlc.Parse(text); err == nil {
-			latest = max(latest, ts)
+			found = max(found, ts)
 		}
 	}
-	return latest
+	return found
 }
 
 // setHeaderTime sets a header, unless it is there with a later timestamp, such as what a

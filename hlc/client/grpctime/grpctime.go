@@ -103,13 +103,13 @@ func decimal(ts hlc.Timestamp) string { return strconv.FormatUint(uint64(ts), 10
 
 // latest returns the greatest timestamp in md; 0: there is none.
 func latest(md metadata.MD) hlc.Timestamp {
-	var latest hlc.Timestamp
+	var found hlc.Timestamp
 	for _, text := range md.Get(Key) {
 		if ts, err := hlc.Parse(text); err == nil {
-			latest = max(latest, ts)
+			found = max(found, ts)
 		}
 	}
-	return latest
+	return found
 }
 
 // serverStream puts the past of ctx into the header before that is sent.
