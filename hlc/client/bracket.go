@@ -46,13 +46,13 @@ type answer struct {
 type bracket struct {
 	at               time.Duration
 	earliest, latest int64 // then, Unix nanoseconds
-	driftPPB         int64
+	driftPPM         int64
 	trip             time.Duration // of the answer that it was made from
 }
 
 // newBracket returns what an answer proves.
-func newBracket(a answer, driftPPB int64) *bracket {
-	b := &bracket{at: a.to, driftPPB: driftPPB, trip: a.to - a.from}
+func newBracket(a answer, driftPPM int64) *bracket {
+	b := &bracket{at: a.to, driftPPM: driftPPM, trip: a.to - a.from}
 	b.earliest = int64(a.interval.Earliest)
 	b.latest = int64(a.interval.Latest) + int64(b.trip) + b.drift(b.trip)
 	return b
@@ -60,7 +60,7 @@ func newBracket(a answer, driftPPB int64) *bracket {
 
 // drift is how far the clocks can drift apart in d, rounded up.
 func (b *bracket) drift(d time.Duration) int64 {
-	return int64(d)*b.driftPPB/1e9 + 1
+	return int64(d)*b.driftPPM/1e6 + 1 // of hours at the most: it cannot wrap
 }
 
 // on returns the ends at t, which is not before at.
@@ -73,7 +73,7 @@ func (b *bracket) on(t time.Duration) (earliest, latest int64) {
 // next returns what is known once another answer is there, and whether that contradicts what
 // was known, which is kept no longer than keep.
 func (b *bracket) next(a answer, keep time.Duration) (known *bracket, contradicted bool) {
-	n := newBracket(a, b.driftPPB)
+	n := newBracket(a, b.driftPPM)
 	earliest, latest := b.on(a.to)
 	// At a.to the appliance's earliest end is not after the case that the interval was made first,
 	// and its latest not before the case that it was made last.

@@ -7,7 +7,8 @@
 // however often it was tried. A watch that lost its connection goes on where it was.
 //
 // Causality flows through a Client by itself: whatever it has seen it carries along. From one
-// process to another it flows with a context: see [WithPast].
+// process to another it flows with a context, see [WithPast]: over HTTP by [Handler] and [Transport], over
+// gRPC by package grpctime.
 //
 // Hazard: what two processes know of each other by another way, such as a table or a queue
 // without a timestamp in it, is not ordered. Put the timestamp there, and tell [Saw] of it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -328,6 +329,9 @@ func (l *Local) poll(ctx context.Context) bool {
 		l.now.Store(nil)
 		l.soon()
 	}
+	if err == nil && (i.Earliest > i.Latest || i.Latest > math.MaxInt64) {
+		err = fmt.Errorf("the appliance answered with %v, which is no interval", i)
+	}
 	if err != nil {
 		l.count(func(s *LocalStatus) { s.Failures++; s.Err = err })
 		return false
@@ -339,7 +343,7 @@ func (l *Local) poll(ctx context.Context) bool {
 
 // learn takes an answer in.
 func (l *Local) learn(known *bracket, a answer) {
-	b, contradicted := newBracket(a, int64(l.o.DriftPPM)*1000), false
+	b, contradicted := newBracket(a, int64(l.o.DriftPPM)), false
 	if known != nil {
 		b, contradicted = known.next(a, min(keepQuestions*l.o.Every, l.o.AgeMax/2))
 	}

@@ -81,9 +81,9 @@ func TestLocalSleepDuringAnswer(t *testing.T) {
 
 // TestBracket: an answer proves what its two worst cases leave.
 func TestBracket(t *testing.T) {
-	const ppb = 200_000
+	const ppm = 200
 	interval := hlc.Interval{Earliest: hlc.FromUnix(1e18), Latest: hlc.FromUnix(1e18 + 1e6)}
-	b := newBracket(answer{time.Second, time.Second + 100_000, interval}, ppb)
+	b := newBracket(answer{time.Second, time.Second + 100_000, interval}, ppm)
 	earliest, latest := b.on(2*time.Second + 100_000)
 	if want := int64(interval.Earliest) + 1e9 - 200_000; earliest > want || earliest < want-2 {
 		t.Errorf("earliest %d, want %d", earliest, want)
@@ -91,4 +91,34 @@ func TestBracket(t *testing.T) {
 	if want := int64(interval.Latest) + 1e9 + 100_000 + 200_020; latest < want || latest > want+4 {
 		t.Errorf("latest %d, want %d", latest, want)
 	}
+}
+
+// TestBracketExtremes: nothing wraps at the limits of the options.
+func TestBracketExtremes(t *testing.T) {
+	b := newBracket(answer{0, time.Hour, hlc.Interval{Earliest: 1 << 62, Latest: 1<<62 + 1024}}, 100_000)
+	earliest, latest := b.on(4 * time.Hour)
+	if want := int64(1<<62) + int64(3*time.Hour) - int64(18*time.Minute); earliest > want || earliest < want-2 {
+		t.Errorf("earliest %d, want %d", earliest, want)
+	}
+	if want := int64(1<<62) + 1024 + int64(4*time.Hour) + int64(24*time.Minute); latest < want || latest > want+4 {
+		t.Errorf("latest %d, want %d", latest, want)
+	}
+}
+
+// nonsense is what an appliance cannot mean.
+type nonsense struct{ i hlc.Interval }
+
+func (n nonsense) Interval(context.Context) (hlc.Interval, error) { return n.i, nil }
+
+// TestLocalNonsense: an answer that is no interval proves nothing.
+func TestLocalNonsense(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, i := range []hlc.Interval{{Earliest: 2048, Latest: 1024}, {Earliest: 1024, Latest: hlc.Max}} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err := NewLocal(ctx, nonsense{i}, LocalOptions{}); !errors.Is(err, ErrStale) {
+				t.Errorf("%v: %v", i, err)
+			}
+			cancel()
+		}
+	})
 }
