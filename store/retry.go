@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -20,8 +21,9 @@ const (
 	retryPeriods = 3
 )
 
-// retryScope is what an idempotency key is bound to: the principal, the streams in their
-// order, and the key itself, hashed. retryDigest is the rest of the batch.
+// retryScope is what an idempotency key is bound to: the streams in their order, and the key
+// itself, hashed. retryDigest is the rest of the batch, and who appends it: the key of somebody
+// else is one that was used for something else, and its receipt is for who has it.
 type (
 	retryScope  [16]byte
 	retryDigest [16]byte
@@ -32,17 +34,17 @@ type (
 func (b *Batch) retry() (scope retryScope, digest retryDigest) {
 	s, d := sha256.New(), sha256.New()
 	var n [8]byte
-	field := func(text string) {
+	field := func(to hash.Hash, text string) {
 		binary.BigEndian.PutUint64(n[:], uint64(len(text)))
-		s.Write(n[:])
-		s.Write([]byte(text))
+		to.Write(n[:])
+		to.Write([]byte(text))
 	}
-	field(b.Principal)
-	field(b.Key)
+	field(d, b.Principal)
+	field(s, b.Key)
 	for i := range b.Entries {
 		e := &b.Entries[i]
 		if i == 0 || e.Stream != b.Entries[i-1].Stream {
-			field(e.Stream)
+			field(s, e.Stream)
 			d.Write([]byte{2}) // the same payloads may be shared out among the streams in another way
 		}
 		binary.BigEndian.PutUint64(n[:], uint64(len(e.Payload)))
@@ -144,7 +146,7 @@ func (c *committer) remember(a *appendTask) {
 }
 
 // repeat returns the receipt of an earlier append with the same key, nil where there was
-// none. It fails with ErrKeyReused where that appended something else.
+// none. It fails with ErrKeyReused where that appended something else, or was somebody else's.
 func (c *committer) repeat(a *appendTask) (*Receipt, error) {
 	r, found := c.retries[a.scope]
 	if !found {

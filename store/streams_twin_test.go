@@ -75,7 +75,7 @@ func (s *twinStream) describe(name string) Stream {
 
 // scope is what an idempotency key is bound to.
 func (b *Batch) scope() string {
-	text := fmt.Sprintf("%q %q", b.Principal, b.Key)
+	text := fmt.Sprintf("%q", b.Key)
 	for i, e := range b.Entries {
 		if i == 0 || e.Stream != b.Entries[i-1].Stream {
 			text += fmt.Sprintf(" %q", e.Stream)
@@ -84,9 +84,9 @@ func (b *Batch) scope() string {
 	return text
 }
 
-// same reports whether two batches append the same on the same condition.
+// same reports whether two batches append the same on the same condition, for the same one.
 func (b *Batch) same(o *Batch) bool {
-	return slices.EqualFunc(b.Entries, o.Entries, func(x, y Entry) bool {
+	return b.Principal == o.Principal && slices.EqualFunc(b.Entries, o.Entries, func(x, y Entry) bool {
 		if (x.Expected == nil) != (y.Expected == nil) || x.Expected != nil && *x.Expected != *y.Expected {
 			return false
 		}

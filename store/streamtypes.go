@@ -153,10 +153,10 @@ type Batch struct {
 	Observe hlc.Timestamp
 	// Key makes the append idempotent: within RetryWindow another one with the same Key,
 	// Principal and streams is answered with the receipt of the first, and appends nothing,
-	// also after a crash. One that differs in its payloads or in what it expects is refused.
+	// also after a crash. One that differs in its payloads, in what it expects or in its
+	// Principal is refused with ErrKeyReused.
 	Key string
-	// Principal is who appends; keys of different principals have nothing to do with each
-	// other.
+	// Principal is who appends; empty: nobody in particular.
 	Principal string
 }
 

@@ -53,16 +53,20 @@ appliance does not answer.`,
 	return cmd
 }
 
-func (c *client) benchAPI(ctx context.Context, o load.APIOptions) error {
-	appliance, err := api.New(c.options())
+func (c *client) benchAPI(ctx context.Context, run load.APIOptions) error {
+	o, err := c.options()
+	if err != nil {
+		return usage(err)
+	}
+	appliance, err := api.New(o)
 	if err != nil {
 		return usage(err)
 	}
 	defer appliance.Close()
 	progress := c.progress()
-	r, err := load.RunAPI(ctx, appliance, o, func(p load.APIProgress) {
+	r, err := load.RunAPI(ctx, appliance, run, func(p load.APIProgress) {
 		progress.show(func() string {
-			return fmt.Sprintf("%.1f of %.1f s, %.0f %s/s", p.Elapsed.Seconds(), p.Lasts.Seconds(), p.Items, itemsOf(&o))
+			return fmt.Sprintf("%.1f of %.1f s, %.0f %s/s", p.Elapsed.Seconds(), p.Lasts.Seconds(), p.Items, itemsOf(&run))
 		})
 	})
 	progress.erase()
@@ -74,9 +78,9 @@ func (c *client) benchAPI(ctx context.Context, o load.APIOptions) error {
 	case err != nil:
 		return err
 	case c.json:
-		return c.printValue(benchAPIForPrograms(c.address, &o, &r))
+		return c.printValue(benchAPIForPrograms(c.address, &run, &r))
 	}
-	return writeBenchAPI(c.out, c.address, &o, &r, c.width())
+	return writeBenchAPI(c.out, c.address, &run, &r, c.width())
 }
 
 // itemsOf says what is counted.

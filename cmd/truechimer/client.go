@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -64,6 +65,16 @@ type client struct {
 	streams
 	address string
 	json    bool
+	credential
+
+	making sync.Once
+	made   http.RoundTripper // see transport
+}
+
+// transport returns what requests go by, the same for all.
+func (c *client) transport() http.RoundTripper {
+	c.making.Do(func() { c.made = c.newTransport() })
+	return c.made
 }
 
 func (c *client) url() string {
@@ -74,25 +85,28 @@ func (c *client) url() string {
 }
 
 func (c *client) clock() rpcconnect.ClockServiceClient {
-	return rpcconnect.NewClockServiceClient(&http.Client{Timeout: callTimeout}, c.url())
+	return rpcconnect.NewClockServiceClient(&http.Client{Transport: c.transport(), Timeout: callTimeout}, c.url())
 }
 
 func (c *client) node() rpcconnect.NodeServiceClient {
-	return rpcconnect.NewNodeServiceClient(&http.Client{Timeout: callTimeout}, c.url())
+	return rpcconnect.NewNodeServiceClient(&http.Client{Transport: c.transport(), Timeout: callTimeout}, c.url())
 }
 
 // options are what the client of programs needs to ask the same server.
-func (c *client) options() api.Options { return api.Options{Addresses: []string{c.address}} }
+func (c *client) options() (api.Options, error) {
+	token, secrets, err := c.show(c.url())
+	return api.Options{Addresses: []string{c.address}, Token: token, TLS: secrets}, err
+}
 
 // nodeWithoutLimit is node for what takes as long as it takes.
 func (c *client) nodeWithoutLimit() rpcconnect.NodeServiceClient {
-	return rpcconnect.NewNodeServiceClient(&http.Client{}, c.url())
+	return rpcconnect.NewNodeServiceClient(&http.Client{Transport: c.transport()}, c.url())
 }
 
 // stream has no limit of time: a watch lasts, and reads follow one another. Each call that
 // is to end has a limit of its own, see call.
 func (c *client) stream() rpcconnect.StreamServiceClient {
-	return rpcconnect.NewStreamServiceClient(&http.Client{}, c.url())
+	return rpcconnect.NewStreamServiceClient(&http.Client{Transport: c.transport()}, c.url())
 }
 
 // call makes a call that is to end soon. Its errors have an exit code.
@@ -114,8 +128,8 @@ func callWithin[Q, A any](ctx context.Context, c *client, limit time.Duration, m
 // checkAddress fails on an --api that is no address.
 func (c *client) checkAddress() error {
 	u, err := url.Parse(c.url())
-	if err != nil || u.Host == "" {
-		return usage(fmt.Errorf("--api is %q; want HOST:PORT, such as %s", c.address, defaultAPI))
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return usage(fmt.Errorf("--api is %q; want HOST:PORT, such as %s, or https://HOST:PORT where the server has TLS", c.address, defaultAPI))
 	}
 	return nil
 }
@@ -123,6 +137,13 @@ func (c *client) checkAddress() error {
 // failure gives an error of a call its exit code, and says what to do about it.
 func (c *client) failure(err error) error {
 	const advice = "is truechimer serve running, and is --api right?"
+	var own exitError
+	if errors.As(err, &own) { // it was not even asked
+		return own
+	}
+	if wrong := c.tlsFailure(err); wrong != nil {
+		return wrong
+	}
 	if unreachable(err) {
 		var dial *net.OpError
 		errors.As(err, &dial)
@@ -134,6 +155,10 @@ func (c *client) failure(err error) error {
 		return err
 	case connect.IsWireError(err) && call.Code() == connect.CodeInvalidArgument:
 		return usage(errors.New(call.Message()))
+	case connect.IsWireError(err) && call.Code() == connect.CodeUnauthenticated:
+		return errors.New(c.unknown())
+	case connect.IsWireError(err) && call.Code() == connect.CodePermissionDenied:
+		return fmt.Errorf("not allowed: %s", call.Message())
 	case connect.IsWireError(err):
 		return errors.New(call.Message())
 	case call.Code() == connect.CodeCanceled:

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,7 +100,8 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 server unreachable,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
 	})
-	root.PersistentFlags().StringVar(&client.address, "api", defaultAPI, "address of the server's API, HOST:PORT")
+	root.PersistentFlags().StringVar(&client.address, "api", cmp.Or(os.Getenv(apiVariable), defaultAPI), "address of the server's API, HOST:PORT, with https:// for TLS; or "+apiVariable)
+	client.credential.flags(root)
 	root.PersistentFlags().BoolVar(&client.json, "json", false, "print JSON for programs")
 	root.AddCommand(
 		newServe(client),
@@ -109,7 +111,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 server unreachable,
 		newAppend(client), newRead(client), newWatch(client), newStreams(client), newCut(client),
 		newBackup(client), newRestore(client), newVerify(client),
 		newClock(client), newHLC(client),
-		newConfig(client),
+		newConfig(client), newToken(client),
 		newVersion(client),
 	)
 	return root

@@ -32,6 +32,7 @@ import (
 //	http URL [BODY]       prints the status and the body of a GET or POST
 //	ahead NAME SPAN       sets $NAME to the timestamp that is so far in the future
 //	expand FILE           puts the environment into a file
+//	pki                   writes the certificates of pki_test.go
 //	masked FILE           prints a file with what differs from run to run replaced
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -44,6 +45,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "serve": scriptServe, "signal": scriptSignal, "log": scriptLog, "ended": scriptEnded,
 			"ntp": scriptNTP, "chronyd": scriptChronyd, "http": scriptHTTP, "expand": scriptExpand, "ahead": scriptAhead, "masked": scriptMasked,
+			"pki": scriptPKI,
 		},
 	})
 }

@@ -31,7 +31,7 @@ type server struct {
 }
 
 // addresses finds in the summary of serve where it serves.
-var addresses = regexp.MustCompile(`(?s)NTP    udp (\S+)\n.*API    http://(\S+) .*\n\n`)
+var addresses = regexp.MustCompile(`(?s)NTP    udp (\S+)\n.*API    https?://(\S+) .*\n\n`)
 
 // startServer runs serve with the arguments in a directory, and returns when it serves.
 // The caller kills it.

@@ -81,7 +81,7 @@ func (a *appliance) start(t testing.TB) {
 	a.issuer = issuer
 	streams, err := store.NewStreams(st, issuer, store.StreamsOptions{Heartbeat: 100 * time.Millisecond})
 	check(err)
-	server, err := api.Listen([]netip.AddrPort{a.at}, slog.New(slog.DiscardHandler))
+	server, err := api.Listen(api.Options{Addrs: []netip.AddrPort{a.at}, Access: api.Access{Anonymous: api.RightsAll}, Logger: slog.New(slog.DiscardHandler)})
 	check(err)
 	a.at = server.Addrs()[0]
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,9 +1,10 @@
 // Package api answers the RPC services, the health endpoints and the metrics on one
 // port: gRPC, Connect, and plain JSON over HTTP. Its handlers only translate.
 //
-// Hazard: there is no authentication yet. The listener must be bound to loopback, and
-// the handler refuses requests whose Host is a name that a foreign web page could have
-// brought along.
+// Who may call what is decided before a request is read (see gate). Hazard: where callers
+// without a credential have rights, and there is no TLS, a web page in a browser that can
+// reach the listener is such a caller: the handler then refuses requests whose Host is a
+// name that a foreign web page could have brought along.
 package api
 
 import (
@@ -11,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -205,27 +207,65 @@ var (
 	errBackup   = connect.NewError(connect.CodeResourceExhausted, errors.New("a backup is being made already; ask again once it is complete"))
 )
 
+// Options of a Server.
+type Options struct {
+	Addrs []netip.AddrPort
+	TLS   TLSFiles
+	// Access says who may call what; see Server.SetAccess.
+	Access Access
+	// AccessLog is the path of the file that refused calls are appended to; empty: Logger.
+	AccessLog string
+	Logger    *slog.Logger
+}
+
 // Server serves the API on its listeners.
 type Server struct {
 	listeners []net.Listener
+	all       *connections
+	secrets   *secrets // nil: there is no TLS
+	gate      *gate
 	log       *slog.Logger
 }
 
-// Listen binds the addresses. It fails with a sentence that names the address and what to
-// do.
-func Listen(addrs []netip.AddrPort, log *slog.Logger) (*Server, error) {
-	s := &Server{log: log}
-	slots := make(chan struct{}, connectionsMax)
-	for _, addr := range addrs {
+// Listen binds the addresses and reads the TLS files. It fails with a sentence that names the
+// address or the key, and what to do.
+func Listen(o Options) (*Server, error) {
+	s := &Server{log: o.Logger, all: newConnections(connectionsMax)}
+	if o.TLS != (TLSFiles{}) {
+		var err error
+		if s.secrets, err = openSecrets(o.TLS, o.Logger); err != nil {
+			return nil, err
+		}
+	}
+	journal, err := newJournal(o.AccessLog, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	if s.gate, err = newGate(o.Access, journal); err != nil {
+		journal.close()
+		return nil, err
+	}
+	if s.secrets != nil {
+		s.gate.trusted = s.secrets.trusted
+	}
+	for _, addr := range o.Addrs {
 		l, err := net.Listen("tcp", addr.String())
 		if err != nil {
 			s.Close()
 			return nil, fmt.Errorf("listen for the API on tcp %v: %w; is another truechimer running? Stop it, or set api.listen to a free address", addr, err)
 		}
-		s.listeners = append(s.listeners, newLimited(l, slots))
+		s.listeners = append(s.listeners, newLimited(l, s.all))
 	}
 	return s, nil
 }
+
+// SetAccess replaces who may call what. Watches, sessions and backups of those who may no
+// longer make them end. It fails, and changes nothing, where two principals could not be told
+// apart.
+func (s *Server) SetAccess(a Access) error { return s.gate.set(a) }
+
+// ReopenLog has the access log opened again: it may have been moved away.
+func (s *Server) ReopenLog() { s.gate.journal.again() }
 
 // Addrs returns the addresses that are bound.
 func (s *Server) Addrs() []netip.AddrPort {
@@ -239,23 +279,33 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Serve answers until ctx ends; calls in progress then have a moment to finish.
 func (s *Server) Serve(ctx context.Context, services Services) error {
 	server := http.Server{
-		Handler:           newHandler(ctx, services, callsMax, s.log),
+		Handler:           s.handler(ctx, services),
+		ConnState:         s.all.state,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       callMax,
 		WriteTimeout:      callMax,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerLenMax,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // a peer can cause each of these lines
+		ErrorLog:          log.New(&errorLines{s.gate.journal, s.log}, "", 0),
 		Protocols:         new(http.Protocols),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsMax, SendPingTimeout: unresponsiveAfter, WriteByteTimeout: unresponsiveAfter},
 	}
 	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
-	var serving sync.WaitGroup
+	serve := server.Serve
+	if s.secrets != nil {
+		server.TLSConfig = s.secrets.config()
+		server.Protocols.SetHTTP2(true)
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	} else {
+		server.Protocols.SetUnencryptedHTTP2(true)
+	}
+	var writing, serving sync.WaitGroup
+	writeCtx, stopWriting := context.WithCancel(context.Background())
+	writing.Go(func() { s.gate.journal.run(writeCtx) })
 	failed := make(chan error, len(s.listeners))
 	for _, l := range s.listeners {
 		serving.Go(func() {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve the API on %v: %w", l.Addr(), err)
 			}
 		})
@@ -271,7 +321,15 @@ func (s *Server) Serve(ctx context.Context, services Services) error {
 		server.Close() // somebody would not finish
 	}
 	serving.Wait()
+	stopWriting()
+	writing.Wait()
+	s.gate.journal.close()
 	return err
+}
+
+// handler is what the server answers with.
+func (s *Server) handler(stopping context.Context, services Services) http.Handler {
+	return s.guardHost(newHandler(stopping, services, callsMax, s.gate, s.log))
 }
 
 // Close releases the listeners; Serve does so by itself.
@@ -282,12 +340,13 @@ func (s *Server) Close() error {
 			errs = append(errs, err)
 		}
 	}
+	s.gate.journal.close()
 	return errors.Join(errs...)
 }
 
-// newHandler serves at most so many calls at a time; health and metrics are not calls. When
-// stopping ends, answers without an end do.
-func newHandler(stopping context.Context, s Services, calls int, log *slog.Logger) http.Handler {
+// newHandler serves at most so many calls at a time, of those whom the gate lets in; health and
+// metrics are not calls. When stopping ends, answers without an end do.
+func newHandler(stopping context.Context, s Services, calls int, gate *gate, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(requestLenMax),
@@ -304,7 +363,7 @@ func newHandler(stopping context.Context, s Services, calls int, log *slog.Logge
 	timescale := cmp.Or(s.Timescale, timescaleUTC)
 	mount := func(file protoreflect.FileDescriptor) func(path string, service http.Handler) {
 		return func(path string, service http.Handler) {
-			mux.Handle(path, guardCall(knownCalls(limits.apply(service), file, limits.refusals)))
+			mux.Handle(path, guardCall(knownCalls(gate.guard(limits.apply(service), limits.refusals), file, limits.refusals)))
 		}
 	}
 	mount(rpc.File_truechimer_v1_clock_proto)(rpcconnect.NewClockServiceHandler(&clockService{s.Issuer, timescale, stopping}, options...))
@@ -313,14 +372,14 @@ func newHandler(stopping context.Context, s Services, calls int, log *slog.Logge
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { report(w, nil) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().Unhealthy) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().NotReady) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(s.Node), promhttp.HandlerOpts{
+	mux.Handle("GET /metrics", gate.guardPlain(promhttp.HandlerFor(newRegistry(s.Node, gate.journal), promhttp.HandlerOpts{
 		MaxRequestsInFlight: metricsInFlight,
 		Timeout:             metricsTimeout,
-	}))
+	}), rule{right: RightRead}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "nothing here: calls are POST /truechimer.v1.ClockService/Now and the like; see also /livez /healthz /readyz /metrics", http.StatusNotFound)
 	})
-	return guardHost(mux)
+	return mux
 }
 
 // report answers a health check: 200 and "ok", or 503 and the reasons.
@@ -397,20 +456,43 @@ func clipped(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
-// guardHost refuses requests that were sent to a name other than localhost. Without it a
-// web page could point its own name at 127.0.0.1 and have a browser on this host ask us
-// in its own right.
-func guardHost(next http.Handler) http.Handler {
+// guardHost refuses requests that were sent to a name other than localhost, where callers
+// without a credential have rights and there is no TLS. Without it a web page could point its
+// own name at 127.0.0.1 and have a browser on this host ask us in its own right. With TLS we
+// have no certificate for such a name; and what a browser sends shows no token of ours.
+func (s *Server) guardHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.secrets != nil || s.gate.table.Load().anonymous.Rights == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
 		host := r.Host
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}
 		host = strings.Trim(host, "[]")
 		if _, err := netip.ParseAddr(host); err != nil && !strings.EqualFold(host, "localhost") {
-			http.Error(w, "use an IP address or localhost in the URL: other names are not served", http.StatusMisdirectedRequest)
+			http.Error(w, "use an IP address or localhost in the URL: other names are served over TLS, or where every caller needs a credential", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// errorLines takes what the HTTP server has to say. A peer can cause each of these lines, so
+// they are for debugging; but a handshake that failed is a refusal.
+type errorLines struct {
+	journal *journal
+	log     *slog.Logger
+}
+
+func (e *errorLines) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	e.log.Debug(text)
+	if rest, ok := strings.CutPrefix(text, "http: TLS handshake error from "); ok {
+		if from, cause, _ := strings.Cut(rest, ": "); cause != "EOF" { // somebody who only looked whether the port is open
+			e.journal.refused(from, "", "TLS handshake: "+cause, errUnknown)
+		}
+	}
+	return len(line), nil
 }

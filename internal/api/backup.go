@@ -38,8 +38,11 @@ func (s *nodeService) Backup(ctx context.Context, r *connect.Request[rpc.BackupR
 		}
 	})
 	if err != nil {
-		if errors.Is(context.Cause(ctx), errStopping) {
+		switch why := byUs(ctx); {
+		case why == errStopping:
 			return errBackupStopped
+		case why != nil:
+			return why
 		}
 		return backupError(err)
 	}

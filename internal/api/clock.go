@@ -28,6 +28,9 @@ func (s *clockService) Now(ctx context.Context, r *connect.Request[rpc.NowReques
 	if r.Msg.Count != nil {
 		count = *r.Msg.Count
 	}
+	if fault := callerOf(ctx).issue(min(count, hlc.CountMax)); fault != nil {
+		return nil, fault
+	}
 	first, err := s.issuer.NowN(ctx, int(max(math.MinInt32, min(math.MaxInt32, count))))
 	if errors.Is(err, hlc.ErrCount) {
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("count is %d; ask for 1 to %d, or leave it out for one", count, hlc.CountMax))
@@ -39,6 +42,9 @@ func (s *clockService) Now(ctx context.Context, r *connect.Request[rpc.NowReques
 }
 
 func (s *clockService) Observe(ctx context.Context, r *connect.Request[rpc.ObserveRequest]) (*connect.Response[rpc.ObserveResponse], error) {
+	if fault := callerOf(ctx).issue(1); fault != nil {
+		return nil, fault
+	}
 	ts, err := s.issuer.Observe(ctx, hlc.Timestamp(r.Msg.Timestamp))
 	if err != nil {
 		return nil, callError(err)
@@ -63,6 +69,9 @@ func (s *clockService) Wait(ctx context.Context, r *connect.Request[rpc.WaitRequ
 }
 
 func (s *clockService) Commit(ctx context.Context, _ *connect.Request[rpc.CommitRequest]) (*connect.Response[rpc.CommitResponse], error) {
+	if fault := callerOf(ctx).issue(1); fault != nil {
+		return nil, fault
+	}
 	ts, err := s.issuer.Commit(ctx)
 	if err != nil {
 		return nil, callError(err)

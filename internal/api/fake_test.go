@@ -237,10 +237,26 @@ func newIssuer(t *testing.T) *store.Issuer {
 
 var quiet = slog.New(slog.DiscardHandler)
 
+// everybody may do everything.
+var everybody = Access{Anonymous: RightsAll}
+
+// openGate lets everybody do everything.
+func openGate() *gate {
+	j, err := newJournal("", quiet)
+	if err != nil {
+		panic(err)
+	}
+	g, err := newGate(everybody, j)
+	if err != nil {
+		panic(err)
+	}
+	return g
+}
+
 // serve answers on a free port of loopback until the test ends, and returns the URL.
 func serve(t *testing.T, services Services) string {
 	t.Helper()
-	s, err := Listen([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, quiet)
+	s, err := Listen(Options{Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, Access: everybody, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

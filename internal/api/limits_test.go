@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,7 +72,8 @@ func (p *pipes) client(t *testing.T, protocols ...func(*http.Protocols)) *http.C
 }
 
 func on(p *pipes, connections int) *Server {
-	return &Server{listeners: []net.Listener{newLimited(p, make(chan struct{}, connections))}, log: quiet}
+	all := newConnections(connections)
+	return &Server{listeners: []net.Listener{newLimited(p, all)}, all: all, gate: openGate(), log: quiet}
 }
 
 // blockedIssuer answers Wait when its context ends, or never.
@@ -206,61 +205,12 @@ func TestLongWait(t *testing.T) {
 	})
 }
 
-// TestConnectionLimit: one connection more than the limit, which all listeners share, waits
-// until another ends.
-func TestConnectionLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const limit = 4
-		a, b := newPipes(), newPipes()
-		slots := make(chan struct{}, limit)
-		stop := run(t, &Server{listeners: []net.Listener{newLimited(a, slots), newLimited(b, slots)}, log: quiet}, Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
-		var held []net.Conn
-		hold := func(p *pipes) {
-			conn, err := p.dial(t.Context(), "", "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() { _, _ = io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n") }()
-			if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
-				t.Fatal(err)
-			}
-			held = append(held, conn)
-		}
-		hold(a)
-		hold(a)
-		hold(b) // and the last slot is in the hands of a listener, which waits
-		var admitted atomic.Int32
-		for _, p := range []*pipes{a, a, b, b} {
-			go func() {
-				if conn, err := p.dial(t.Context(), "", ""); err == nil {
-					admitted.Add(1)
-					<-t.Context().Done()
-					conn.Close()
-				}
-			}()
-		}
-		synctest.Wait()
-		if n := admitted.Load(); n != 1 {
-			t.Errorf("%d connections were accepted with %d held; the limit is %d", n, len(held), limit)
-		}
-		held[0].Close()
-		synctest.Wait()
-		if n := admitted.Load(); n != 2 {
-			t.Errorf("%d connections were accepted after one had ended", n)
-		}
-		stop() // with connections that idle
-		for _, conn := range held {
-			conn.Close()
-		}
-	})
-}
-
 // TestCallLimit: a call more than the limit is refused in the protocol that it came in,
 // health and metrics are answered all the same, and so is the next call once there is room.
 func TestCallLimit(t *testing.T) {
 	const limit = 2
 	issuer := newBlockedIssuer(false)
-	web := httptest.NewUnstartedServer(newHandler(t.Context(), Services{Issuer: issuer, Node: newFakeNode()}, limit, quiet))
+	web := httptest.NewUnstartedServer(newHandler(t.Context(), Services{Issuer: issuer, Node: newFakeNode()}, limit, openGate(), quiet))
 	web.Config.Protocols = new(http.Protocols)
 	web.Config.Protocols.SetHTTP1(true)
 	web.Config.Protocols.SetUnencryptedHTTP2(true)
@@ -399,7 +349,7 @@ func TestClientLeaves(t *testing.T) {
 
 // TestPortInUse: the error names the address and what to do, and nothing stays bound.
 func TestPortInUse(t *testing.T) {
-	first, err := Listen([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, quiet)
+	first, err := Listen(Options{Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, Access: everybody, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +361,7 @@ func TestPortInUse(t *testing.T) {
 	}
 	other := free.Addr().(*net.TCPAddr).AddrPort()
 	free.Close()
-	_, err = Listen([]netip.AddrPort{other, taken}, quiet)
+	_, err = Listen(Options{Addrs: []netip.AddrPort{other, taken}, Access: everybody, Logger: quiet})
 	if err == nil || !strings.Contains(err.Error(), taken.String()) || !strings.Contains(err.Error(), "is another truechimer running?") || !strings.Contains(err.Error(), "api.listen") {
 		t.Errorf("got %v", err)
 	}
@@ -426,7 +376,7 @@ func TestPortInUse(t *testing.T) {
 // TestCloseUnserved: a server that was never started gives back what it has bound, twice if
 // it has to.
 func TestCloseUnserved(t *testing.T) {
-	s, err := Listen([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("127.0.0.1:0")}, quiet)
+	s, err := Listen(Options{Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("127.0.0.1:0")}, Access: everybody, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -448,7 +398,7 @@ func TestCloseUnserved(t *testing.T) {
 // TestListenerFails: an error of one listener ends Serve, with its address.
 func TestListenerFails(t *testing.T) {
 	broken := brokenListener{newPipes()} // of its own: the other one must not end with it
-	s := &Server{listeners: []net.Listener{newPipes(), broken}, log: quiet}
+	s := &Server{listeners: []net.Listener{newPipes(), broken}, all: newConnections(10), gate: openGate(), log: quiet}
 	err := s.Serve(t.Context(), Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
 	if !errors.Is(err, errUnlisted) || !strings.Contains(fmt.Sprint(err), "serve the API on") {
 		t.Errorf("got %v", err)

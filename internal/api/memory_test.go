@@ -218,7 +218,7 @@ func TestAnswersMemory(t *testing.T) {
 	limits := newLimits(100, connect.NewErrorWriter())
 	path, service := rpcconnect.NewStreamServiceHandler(&streamService{streams, t.Context()})
 	mux := http.NewServeMux()
-	mux.Handle(path, limits.apply(service))
+	mux.Handle(path, openGate().guard(limits.apply(service), limits.refusals))
 	base := serveHandler(t, mux)
 	streams.page.Events[0].Payload = make([]byte, 1<<20)
 	big := delivery(1, 1)

@@ -3,6 +3,7 @@ package api
 import (
 	"math"
 
+	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -10,9 +11,9 @@ import (
 )
 
 // newRegistry returns a private registry: what is measured is read when it is scraped.
-func newRegistry(node Node) *prometheus.Registry {
+func newRegistry(node Node, j *journal) *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newNodeCollector(node))
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newNodeCollector(node), newRefusalCollector(j))
 	return r
 }
 
@@ -142,4 +143,25 @@ func leapExpiry(s *State) float64 {
 		return math.NaN()
 	}
 	return float64(s.Leap.Expires) / 1e9
+}
+
+// refusalCollector tells the calls that were refused for who made them, by code.
+type refusalCollector struct {
+	journal *journal
+	desc    *prometheus.Desc
+}
+
+func newRefusalCollector(j *journal) *refusalCollector {
+	return &refusalCollector{j, prometheus.NewDesc("truechimer_api_refusals_total",
+		"Calls refused for want of a credential or a right, or above a quota, and TLS handshakes that failed, by code.", []string{"code"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (c *refusalCollector) Describe(descs chan<- *prometheus.Desc) { descs <- c.desc }
+
+// Collect implements prometheus.Collector.
+func (c *refusalCollector) Collect(metrics chan<- prometheus.Metric) {
+	for _, code := range []connect.Code{connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeResourceExhausted} {
+		metrics <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(c.journal.counts[code].Load()), code.String())
+	}
 }

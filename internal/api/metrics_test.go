@@ -79,7 +79,7 @@ func TestMetrics(t *testing.T) {
 		"truechimer_store_free_bytes": 55, "truechimer_store_reserve_bytes": 56, "truechimer_store_nearly_full": 1,
 	}
 	for name, f := range families {
-		if !strings.HasPrefix(name, "truechimer_") || name == "truechimer_ntp_datagrams_total" || strings.HasPrefix(name, "truechimer_source_") {
+		if !strings.HasPrefix(name, "truechimer_") || name == "truechimer_ntp_datagrams_total" || name == "truechimer_api_refusals_total" || strings.HasPrefix(name, "truechimer_source_") {
 			continue
 		}
 		w, ok := want[name]
@@ -161,7 +161,7 @@ func TestMetricLabels(t *testing.T) {
 			}
 		}
 	}
-	if got, want := slices.Sorted(maps.Keys(labels)), []string{"address", "mode", "name", "node", "outcome", "verdict", "version"}; !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(labels)), []string{"address", "code", "mode", "name", "node", "outcome", "verdict", "version"}; !slices.Equal(got, want) {
 		t.Errorf("labels %v, want %v", got, want)
 	}
 }

@@ -39,21 +39,39 @@ func openEnded(next http.Handler) http.Handler {
 }
 
 // begin is called once the request has been read, so no deadline for reading is left. The
-// context that it returns ends with ctx, or with errStopping when stopping ends. After done,
+// context that it returns ends with ctx, or by us: with errStopping when stopping ends, with what
+// the gate says when the caller may no longer make the call. After done,
 // what is still to be written, which is how the answer ended, has the usual time.
 func begin(ctx, stopping context.Context) (c context.Context, p *peer, done func()) {
 	p = ctx.Value(peerKey{}).(*peer)
 	c, cancel := context.WithCancelCause(ctx)
 	p.deadline(time.Time{})
-	unhook := context.AfterFunc(stopping, func() {
+	end := func(fault error) {
 		p.hurry()
-		cancel(errStopping)
-	})
+		cancel(endedByUs{fault})
+	}
+	unhook := context.AfterFunc(stopping, func() { end(errStopping) })
+	release := callerOf(ctx).watchOver(end)
 	return c, p, func() {
 		unhook()
+		release()
 		cancel(nil)
 		p.deadline(time.Now().Add(unresponsiveAfter))
 	}
+}
+
+// endedByUs is why a context ended that the server has ended, and what the peer is told.
+type endedByUs struct{ error }
+
+func (e endedByUs) Unwrap() error { return e.error }
+
+// byUs returns what the peer is told of a call that the server has ended, or nil.
+func byUs(ctx context.Context) error {
+	var why endedByUs
+	if errors.As(context.Cause(ctx), &why) {
+		return why.error
+	}
+	return nil
 }
 
 // beginSession is begin for a call whose request has no end either: reading it ends when the

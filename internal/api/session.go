@@ -18,6 +18,7 @@ const observeMax = 1024
 // Session answers batch after batch. A peer that does not read the answers has one of them in
 // memory, and is asked nothing more.
 func (s *clockService) Session(ctx context.Context, stream *connect.BidiStream[rpc.SessionRequest, rpc.SessionResponse]) error {
+	c := callerOf(ctx)
 	ctx, _, done := beginSession(ctx, s.stopping)
 	defer done()
 	for {
@@ -25,12 +26,12 @@ func (s *clockService) Session(ctx context.Context, stream *connect.BidiStream[r
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(context.Cause(ctx), errStopping):
-			return errStopping
+		case ctx.Err() != nil && byUs(ctx) != nil:
+			return byUs(ctx)
 		case err != nil:
 			return err
 		}
-		a, err := s.batch(ctx, r)
+		a, err := s.batch(ctx, c, r)
 		if err != nil {
 			return err
 		}
@@ -41,12 +42,19 @@ func (s *clockService) Session(ctx context.Context, stream *connect.BidiStream[r
 }
 
 // batch does what a request asks for. It fails where the request is not one.
-func (s *clockService) batch(ctx context.Context, r *rpc.SessionRequest) (*rpc.SessionResponse, error) {
+func (s *clockService) batch(ctx context.Context, c *caller, r *rpc.SessionRequest) (*rpc.SessionResponse, error) {
 	if r.Count < 0 || r.Count > hlc.CountMax {
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("count is %d; ask for 0 to %d", r.Count, hlc.CountMax))
 	}
 	if len(r.Observe) > observeMax {
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("%d timestamps to observe; name %d at the most in one request", len(r.Observe), observeMax))
+	}
+	n := r.Count + int64(len(r.Observe))
+	if r.Interval {
+		n++
+	}
+	if fault := c.issue(n); fault != nil {
+		return refusedBatch(r, faultOf(fault)), nil
 	}
 	a := new(rpc.SessionResponse)
 	seen := hlc.Timestamp(r.Seen)
@@ -73,6 +81,21 @@ func (s *clockService) batch(ctx context.Context, r *rpc.SessionRequest) (*rpc.S
 	return a, nil
 }
 
+// refusedBatch answers a batch none of whose calls is made.
+func refusedBatch(r *rpc.SessionRequest, fault *rpc.Fault) *rpc.SessionResponse {
+	a := new(rpc.SessionResponse)
+	if r.Count > 0 {
+		a.Fault = fault
+	}
+	for range r.Observe {
+		a.Observed = append(a.Observed, &rpc.Observed{Fault: fault})
+	}
+	if r.Interval {
+		a.IntervalFault = fault
+	}
+	return a
+}
+
 // interval adds an interval to an answer.
 func (s *clockService) interval(ctx context.Context, seen hlc.Timestamp, a *rpc.SessionResponse) error {
 	if seen > 0 {
@@ -92,7 +115,9 @@ func (s *clockService) interval(ctx context.Context, seen hlc.Timestamp, a *rpc.
 // faultOf says why a call of a batch failed.
 func faultOf(err error) *rpc.Fault {
 	var call *connect.Error
-	errors.As(callError(err), &call)
+	if !errors.As(err, &call) {
+		errors.As(callError(err), &call)
+	}
 	f := &rpc.Fault{Code: int32(call.Code()), Message: call.Message()}
 	var lead *hlc.LeadError
 	if errors.As(err, &lead) {

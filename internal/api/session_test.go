@@ -194,7 +194,7 @@ func TestSessionSlots(t *testing.T) {
 	limits.sessions.slots = make(chan struct{}, 1)
 	mux := http.NewServeMux()
 	path, service := rpcconnect.NewClockServiceHandler(&clockService{fakeIssuer{}, timescaleUTC, t.Context()})
-	mux.Handle(path, limits.apply(service))
+	mux.Handle(path, openGate().guard(limits.apply(service), limits.refusals))
 	base := serveHandler(t, mux)
 	clocks := rpcconnect.NewClockServiceClient(newClient(t, h2c), base)
 	first := clocks.Session(t.Context())

@@ -33,10 +33,6 @@ type streamService struct {
 	stopping context.Context // ends when the server begins to stop
 }
 
-// principal is who makes a call, as far as idempotency keys go: those of different ones have
-// nothing to do with each other. Without authentication everybody is the same one.
-func principal(context.Context) string { return "" }
-
 func (s *streamService) Append(ctx context.Context, r *connect.Request[rpc.AppendRequest]) (*connect.Response[rpc.AppendResponse], error) {
 	batch := store.Batch{
 		Entries:   make([]store.Entry, len(r.Msg.Entries)),
@@ -44,8 +40,19 @@ func (s *streamService) Append(ctx context.Context, r *connect.Request[rpc.Appen
 		Key:       r.Msg.IdempotencyKey,
 		Principal: principal(ctx),
 	}
+	c, size := callerOf(ctx), 0
 	for i, e := range r.Msg.Entries {
+		if err := c.covers(e.Stream); err != nil {
+			return nil, err
+		}
 		batch.Entries[i] = store.Entry{Stream: e.Stream, Payload: e.Payload, Expected: e.Expected}
+		size += len(e.Payload)
+	}
+	if fault := c.append(int64(size)); fault != nil {
+		return nil, fault
+	}
+	if fault := c.issue(int64(len(batch.Entries))); fault != nil {
+		return nil, fault
 	}
 	receipt, err := s.streams.Append(ctx, batch)
 	if err != nil {
@@ -59,6 +66,9 @@ func (s *streamService) Append(ctx context.Context, r *connect.Request[rpc.Appen
 }
 
 func (s *streamService) Read(ctx context.Context, r *connect.Request[rpc.ReadRequest]) (*connect.Response[rpc.ReadResponse], error) {
+	if err := callerOf(ctx).covers(r.Msg.Stream); err != nil {
+		return nil, err
+	}
 	limit, err := limitOf(r.Msg.Limit, store.PageEventsMax, "events")
 	if err != nil {
 		return nil, err
@@ -106,6 +116,9 @@ func selectionOf(names []string, prefix string) (store.Selection, error) {
 }
 
 func (s *streamService) Cut(ctx context.Context, r *connect.Request[rpc.CutRequest]) (*connect.Response[rpc.CutResponse], error) {
+	if err := callerOf(ctx).selects(r.Msg.Names, r.Msg.Prefix); err != nil {
+		return nil, err
+	}
 	selection, err := selectionOf(r.Msg.Names, r.Msg.Prefix)
 	if err != nil {
 		return nil, err
@@ -130,7 +143,10 @@ func (s *streamService) Cut(ctx context.Context, r *connect.Request[rpc.CutReque
 	return connect.NewResponse(m), nil
 }
 
-func (s *streamService) List(_ context.Context, r *connect.Request[rpc.ListRequest]) (*connect.Response[rpc.ListResponse], error) {
+func (s *streamService) List(ctx context.Context, r *connect.Request[rpc.ListRequest]) (*connect.Response[rpc.ListResponse], error) {
+	if err := callerOf(ctx).selects(nil, r.Msg.Prefix); err != nil {
+		return nil, err
+	}
 	limit, err := limitOf(r.Msg.Limit, store.ListMax, "streams")
 	if err != nil {
 		return nil, err
@@ -159,6 +175,9 @@ func (s *streamService) List(_ context.Context, r *connect.Request[rpc.ListReque
 }
 
 func (s *streamService) Create(ctx context.Context, r *connect.Request[rpc.CreateRequest]) (*connect.Response[rpc.CreateResponse], error) {
+	if err := callerOf(ctx).covers(r.Msg.Stream); err != nil {
+		return nil, err
+	}
 	stream, err := s.streams.Create(ctx, r.Msg.Stream, retentionOf(r.Msg.Retention))
 	if err != nil {
 		return nil, streamError(err)
@@ -166,7 +185,10 @@ func (s *streamService) Create(ctx context.Context, r *connect.Request[rpc.Creat
 	return connect.NewResponse(&rpc.CreateResponse{Stream: streamMessage(&stream)}), nil
 }
 
-func (s *streamService) Describe(_ context.Context, r *connect.Request[rpc.DescribeRequest]) (*connect.Response[rpc.DescribeResponse], error) {
+func (s *streamService) Describe(ctx context.Context, r *connect.Request[rpc.DescribeRequest]) (*connect.Response[rpc.DescribeResponse], error) {
+	if err := callerOf(ctx).covers(r.Msg.Stream); err != nil {
+		return nil, err
+	}
 	stream, err := s.streams.Describe(r.Msg.Stream)
 	if err != nil {
 		return nil, streamError(err)
@@ -175,6 +197,9 @@ func (s *streamService) Describe(_ context.Context, r *connect.Request[rpc.Descr
 }
 
 func (s *streamService) Delete(ctx context.Context, r *connect.Request[rpc.DeleteRequest]) (*connect.Response[rpc.DeleteResponse], error) {
+	if err := callerOf(ctx).covers(r.Msg.Stream); err != nil {
+		return nil, err
+	}
 	stream, err := s.streams.Delete(ctx, r.Msg.Stream)
 	if err != nil {
 		return nil, streamError(err)
@@ -183,6 +208,9 @@ func (s *streamService) Delete(ctx context.Context, r *connect.Request[rpc.Delet
 }
 
 func (s *streamService) SetRetention(ctx context.Context, r *connect.Request[rpc.SetRetentionRequest]) (*connect.Response[rpc.SetRetentionResponse], error) {
+	if err := callerOf(ctx).covers(r.Msg.Stream); err != nil {
+		return nil, err
+	}
 	if r.Msg.Retention == nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("there is no retention; give one, and {} to keep all events"))
 	}
@@ -194,6 +222,9 @@ func (s *streamService) SetRetention(ctx context.Context, r *connect.Request[rpc
 }
 
 func (s *streamService) Trim(ctx context.Context, r *connect.Request[rpc.TrimRequest]) (*connect.Response[rpc.TrimResponse], error) {
+	if err := callerOf(ctx).covers(r.Msg.Stream); err != nil {
+		return nil, err
+	}
 	if r.Msg.First == 0 {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("first is 0; it is the sequence of the first event to keep, and sequences begin with 1"))
 	}

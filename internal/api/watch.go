@@ -21,6 +21,9 @@ type Watcher interface {
 // Watch sends what the watcher has next, one delivery after the other: a peer that reads
 // slowly has one of them in memory, and no more.
 func (s *streamService) Watch(ctx context.Context, r *connect.Request[rpc.WatchRequest], stream *connect.ServerStream[rpc.WatchResponse]) error {
+	if err := callerOf(ctx).selects(r.Msg.Names, r.Msg.Prefix); err != nil {
+		return err
+	}
 	selection, err := selectionOf(r.Msg.Names, r.Msg.Prefix)
 	if err != nil {
 		return err
@@ -62,10 +65,10 @@ func (s *streamService) Watch(ctx context.Context, r *connect.Request[rpc.WatchR
 	}
 }
 
-// ended is the error of an answer without an end, which the server's stop may have ended.
+// ended is the error of an answer without an end, which the server may have ended.
 func ended(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); errors.Is(cause, errStopping) {
-		return errStopping
+	if why := byUs(ctx); why != nil {
+		return why
 	}
 	return streamError(err)
 }

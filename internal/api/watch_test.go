@@ -445,7 +445,9 @@ func TestWatchSlots(t *testing.T) {
 	}
 	limits.watches.slots = make(chan struct{}, 1)
 	mux := http.NewServeMux()
-	mount := func(path string, service http.Handler) { mux.Handle(path, limits.apply(service)) }
+	mount := func(path string, service http.Handler) {
+		mux.Handle(path, openGate().guard(limits.apply(service), limits.refusals))
+	}
 	mount(rpcconnect.NewClockServiceHandler(&clockService{issuer, timescaleUTC, t.Context()}))
 	mount(rpcconnect.NewNodeServiceHandler(newNodeService(t.Context(), node, timescaleUTC)))
 	mount(rpcconnect.NewStreamServiceHandler(&streamService{streams, t.Context()}))

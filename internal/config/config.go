@@ -27,6 +27,8 @@ type Config struct {
 	HLC     HLC
 	Store   Store
 	API     API
+	// Principals are whom the API knows, at most 1024.
+	Principals []Principal
 }
 
 // Node says which appliance this is and where its data are.
@@ -103,9 +105,18 @@ type Store struct {
 	Reserve uint64 // free disk space, in bytes, below which nothing is appended
 }
 
-// API says where the API is served.
+// API says where and how the API is served, and to whom.
 type API struct {
 	Listen []netip.AddrPort
+
+	TLSCert, TLSKey string // paths; empty: no TLS
+	ClientCA        string // path; empty: clients are not asked for certificates
+	// PlaintextOnNetwork says that it may be served beyond loopback without TLS.
+	PlaintextOnNetwork bool
+
+	// Anonymous are the rights of those who show no credential; nil: see AnonymousRights.
+	Anonymous []string
+	AccessLog string // path; empty: the log
 }
 
 const (
@@ -186,6 +197,7 @@ func (c Config) Adopt(next Config) (Config, error) {
 		}
 	}
 	adopted.Sources = slices.Clone(next.Sources)
+	adopted.Principals = slices.Clone(next.Principals)
 	if err := adopted.Validate(); err != nil {
 		return c, err
 	}
@@ -203,25 +215,26 @@ type Change struct {
 	Refused string
 }
 
-// Diff lists the keys whose values differ, in the order of the file. Sources are known by
-// their names there: source[NAME] is one that came or went, source[NAME].min_poll a key of
-// one that stayed.
+// Diff lists the keys whose values differ, in the order of the file. Sources and principals
+// are known by their names there: source[NAME] is one that came or went,
+// source[NAME].min_poll a key of one that stayed.
 func Diff(old, next Config) []Change {
 	var changes []Change
-	section := ""
-	for _, k := range keys() {
-		if section == sourceAfter && k.section != section {
-			changes = append(changes, diffSources(old.Sources, next.Sources)...)
-		}
-		section = k.section
-		if k.field.text(&old) == k.field.text(&next) {
+	for _, section := range sectionNames() {
+		if l, ok := listAt(section); ok {
+			changes = append(changes, l.diff(&old, &next)...)
 			continue
 		}
-		change := Change{Key: k.path(), Old: cut(k.field.plain(&old), changeLenMax), New: cut(k.field.plain(&next), changeLenMax), Live: k.live}
-		if k.refused != nil {
-			change.Refused = k.refused(&old, &next)
+		for _, k := range keys() {
+			if k.section != section || k.field.text(&old) == k.field.text(&next) {
+				continue
+			}
+			change := Change{Key: k.path(), Old: cut(k.field.plain(&old), changeLenMax), New: cut(k.field.plain(&next), changeLenMax), Live: k.live}
+			if k.refused != nil {
+				change.Refused = k.refused(&old, &next)
+			}
+			changes = append(changes, change)
 		}
-		changes = append(changes, change)
 	}
 	return changes
 }

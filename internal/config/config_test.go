@@ -86,6 +86,27 @@ reserve = "2GiB"
 
 [api]
 listen = ["[::1]:8123"]
+tls_cert = "/etc/api.pem"
+tls_key = "/etc/api.key"
+client_ca = "ca.pem"
+plaintext_on_network = true
+anonymous = []
+access_log = "refused.log"
+
+[[principal]]
+name = "orders"
+token = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+certificate = "spiffe://example.net/orders"
+rights = ["read", "append"]
+streams = ["orders/", "a"]
+calls = 1
+timestamps_per_second = 1_000_000_000
+append_bytes_per_second = "2MiB"
+
+[[principal]]
+name = "nobody"
+certificate = "Nobody at all"
+rights = []
 `
 
 func fullConfig() Config {
@@ -121,7 +142,17 @@ func fullConfig() Config {
 		},
 		HLC:   HLC{MaxLead: time.Hour, Window: 20 * time.Millisecond},
 		Store: Store{Reserve: 2 << 30},
-		API:   API{Listen: at("[::1]:8123")},
+		API: API{
+			Listen: at("[::1]:8123"), TLSCert: "/etc/api.pem", TLSKey: "/etc/api.key", ClientCA: "ca.pem", PlaintextOnNetwork: true,
+			Anonymous: []string{}, AccessLog: "refused.log",
+		},
+		Principals: []Principal{
+			{
+				Name: "orders", Token: "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", Certificate: "spiffe://example.net/orders",
+				Rights: []string{"read", "append"}, Streams: []string{"orders/", "a"}, Calls: 1, TimestampsPerSecond: 1e9, AppendBytesPerSecond: 2 << 20,
+			},
+			{Name: "nobody", Certificate: "Nobody at all", Rights: []string{}, Calls: 1024, TimestampsPerSecond: 200_000_000},
+		},
 	}
 }
 
@@ -290,7 +321,7 @@ func TestTemplate(t *testing.T) {
 	var all strings.Builder
 	for line := range strings.Lines(text) {
 		key, isComment := strings.CutPrefix(line, "# ")
-		if isComment && (strings.Contains(key, " = ") && !strings.HasPrefix(key, "In ") || strings.HasPrefix(key, "[[source]]")) {
+		if isComment && (strings.Contains(key, " = ") && !strings.HasPrefix(key, "In ") || strings.HasPrefix(key, "[[")) {
 			line = key
 		}
 		all.WriteString(line)
@@ -301,7 +332,14 @@ func TestTemplate(t *testing.T) {
 	}
 	north, pool := DefaultSource("ntp2.example.net"), DefaultSource("pool.example.org")
 	north.Site, pool.Pool = "north", 4
-	diff(t, "uncommented template", with(func(c *Config) { c.Sources = []Source{north, pool, DefaultSource("ntp1.example.net")} }), got)
+	diff(t, "uncommented template", with(func(c *Config) {
+		c.Sources = []Source{north, pool, DefaultSource("ntp1.example.net")}
+		c.API.Anonymous = Rights()
+		orders, monitoring := DefaultPrincipal("orders"), DefaultPrincipal("monitoring")
+		orders.Token, orders.Rights, orders.Streams = TokenHash("an example"), []string{RightRead, RightIssue, RightAppend}, []string{"orders/"}
+		monitoring.Token, monitoring.Rights, monitoring.Streams = TokenHash("another example"), []string{RightRead}, []string{"orders/", "audit/"}
+		c.Principals = []Principal{orders, monitoring}
+	}), got)
 	for _, section := range sectionNames() {
 		for _, name := range keysOf(section) {
 			if !strings.Contains(all.String(), "\n"+name+" = ") {
@@ -363,7 +401,7 @@ func TestDiffAndAdopt(t *testing.T) {
 	diff(t, "live keys", []string{"clock.min_sources", "clock.local_stratum", "clock.follow_stratum", "clock.chronyd", "clock.error_limit",
 		"source[one/'two']", "source[Pool.example.org.]", "source[time-a-g.NIST.gov:123]",
 		"ntp.allow", "ntp.deny", "ntp.rate_interval", "ntp.rate_burst", "ntp.rate_kiss", "ntp.rate_private",
-		"hlc.max_lead"}, live)
+		"hlc.max_lead", "api.anonymous", "principal[orders]", "principal[nobody]"}, live)
 }
 
 // TestChangeForALog: a change of every kind of key, as a log shows it.

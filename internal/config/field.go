@@ -18,9 +18,24 @@ type field[C any] struct {
 	// leaves c alone when anything is.
 	set func(c *C, v value) []fault
 	// text is the value of c in the syntax of the file, plain the same without
-	// quotes and brackets.
+	// quotes and brackets. A text that is empty says that the key is left out, which is
+	// another thing than any value.
 	text, plain func(c *C) string
 	copy        func(to, from *C)
+	example     string // of what may be left out
+}
+
+// line is the line of the file that says the value of c. Where that is left out it is a comment:
+// that it is, or the example if one is wanted.
+func (f field[C]) line(name string, c *C, example bool) string {
+	switch text := f.text(c); {
+	case text != "":
+		return name + " = " + text + "\n"
+	case example:
+		return "# " + name + " = " + f.example + "\n"
+	default:
+		return "# " + name + " is left out\n"
+	}
 }
 
 // fault is one thing wrong with a value. Line is 0 where it is the key's.
@@ -254,15 +269,6 @@ func servable(a netip.AddrPort) string {
 	return ""
 }
 
-func loopbackOnly(a netip.AddrPort) string {
-	if !a.Addr().IsLoopback() {
-		return quoted(a.String()) + " is not a loopback address: this version has neither TLS nor tokens, so whoever " +
-			"could reach the API could issue timestamps; listen on 127.0.0.1 or [::1] and let a proxy that " +
-			"authenticates its callers reach it there"
-	}
-	return ""
-}
-
 const (
 	nameLenMax = 63
 	pathLenMax = 4096 // PATH_MAX
@@ -279,6 +285,14 @@ func nameFault(s string) string {
 		return fmt.Sprintf("want %s, not %s", nameRange, quoted(s))
 	}
 	return ""
+}
+
+// noPathFault is pathFault for a path that may be empty, which is none.
+func noPathFault(s string) string {
+	if s == "" {
+		return ""
+	}
+	return pathFault(s)
 }
 
 func pathFault(s string) string {

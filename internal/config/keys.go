@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -42,6 +43,9 @@ const (
 	rateBurstMax                     = 1_000_000
 	rateKissMax                      = 1 << 16
 )
+
+// pathRange is what a path may be that can be left out.
+const pathRange = "a path, or nothing"
 
 // keys returns every key, in the order of the template.
 func keys() []key {
@@ -182,9 +186,38 @@ func keys() []key {
 			field: size(func(c *Config) *uint64 { return &c.Store.Reserve }, reserveMin, reserveMax),
 		}, {
 			section: "api", name: "listen",
-			doc: "Where the API, the health endpoints and the metrics are served, over TCP. Loopback only: this version " +
-				"has neither TLS nor tokens. Port 0 is a free one that the kernel chooses.",
-			field: addresses(func(c *Config) *[]netip.AddrPort { return &c.API.Listen }, loopbackOnly),
+			doc: "Where the API, the health endpoints and the metrics are served, over TCP. Port 0 is a free one that the kernel chooses. " +
+				"Beyond loopback it needs TLS, and a [[principal]] or a word in anonymous.",
+			field: addresses(func(c *Config) *[]netip.AddrPort { return &c.API.Listen }, servable),
+		}, {
+			section: "api", name: "tls_cert",
+			doc: "The certificate that the API is served with, and those that lead to its root, in PEM. With it, TLS 1.3 and nothing else is spoken. " +
+				"The files are read again when they change.",
+			field: text(func(c *Config) *string { return &c.API.TLSCert }, pathRange, noPathFault),
+		}, {
+			section: "api", name: "tls_key",
+			doc:   "The private key of tls_cert, in PEM.",
+			field: text(func(c *Config) *string { return &c.API.TLSKey }, pathRange, noPathFault),
+		}, {
+			section: "api", name: "client_ca",
+			doc:   "The certificates of those who sign client certificates, in PEM. Clients are then asked for one, and may do without.",
+			field: text(func(c *Config) *string { return &c.API.ClientCA }, pathRange, noPathFault),
+		}, {
+			section: "api", name: "plaintext_on_network",
+			doc: "Serve beyond loopback without TLS: tokens and data go unencrypted, and whoever is on the way can read and change them. For " +
+				"networks that encrypt by themselves.",
+			field: boolean(func(c *Config) *bool { return &c.API.PlaintextOnNetwork }),
+		}, {
+			section: "api", name: "anonymous", live: true,
+			doc: "The rights of those who show neither a token nor a certificate, for all streams. Left out: everything while there is no " +
+				"[[principal]], nothing once there is one. Health endpoints answer everybody, metrics who has the right to read.",
+			field: words(func(c *Config) *[]string { return &c.API.Anonymous }, len(Rights()), rightsRange, wordsText(Rights()), rightFault),
+		}, {
+			section: "api", name: "access_log",
+			doc: "The file that calls which are refused are appended to, a line of JSON each, some tens a second at the most. It is opened again at " +
+				"SIGHUP. Left empty: they go to the log.",
+			usual: `"/var/log/truechimer/refused.log"`,
+			field: text(func(c *Config) *string { return &c.API.AccessLog }, pathRange, noPathFault),
 		},
 	}
 }
@@ -220,9 +253,6 @@ type crossFault struct {
 	text string
 }
 
-// sourceAfter is the section that the sources follow in the template.
-const sourceAfter = "clock"
-
 // sectionNames returns the sections in the order of the template.
 func sectionNames() []string {
 	var names []string
@@ -230,10 +260,10 @@ func sectionNames() []string {
 		if len(names) > 0 && names[len(names)-1] == k.section {
 			continue
 		}
-		if len(names) > 0 && names[len(names)-1] == sourceAfter {
-			names = append(names, sourceSection)
-		}
 		names = append(names, k.section)
+	}
+	for _, l := range lists() {
+		names = slices.Insert(names, slices.Index(names, l.after)+1, l.name)
 	}
 	return names
 }
@@ -246,10 +276,8 @@ func keysOf(section string) []string {
 			names = append(names, k.name)
 		}
 	}
-	if section == sourceSection {
-		for _, k := range sourceKeys() {
-			names = append(names, k.name)
-		}
+	if l, ok := listAt(section); ok {
+		names = append(names, l.keys...)
 	}
 	return names
 }

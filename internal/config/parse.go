@@ -159,8 +159,8 @@ func (r *reader) header(path []string, line int, array bool) {
 	r.section, r.lost = path, false
 	name := pathText(path)
 	shown := "[" + name + "]"
-	if name == sourceSection {
-		r.openSource(line, array)
+	if l, ok := listAt(name); ok {
+		r.openItem(l, line, array)
 		return
 	}
 	before, twice := r.opened[name]
@@ -177,16 +177,16 @@ func (r *reader) header(path []string, line int, array bool) {
 	}
 }
 
-// openSource begins a source: the keys that follow are its.
-func (r *reader) openSource(line int, array bool) {
+// openItem begins an item of a list: the keys that follow are its.
+func (r *reader) openItem(l listed, line int, array bool) {
 	if !array {
-		r.problem(line, "["+sourceSection+"]", "there can be many such sections: write [[%s]], not [%[1]s]", sourceSection)
+		r.problem(line, "["+l.name+"]", "there can be many such sections: write [[%s]], not [%[1]s]", l.name)
 	}
-	if len(r.config.Sources) == sourcesMax {
-		r.problem(line, "[["+sourceSection+"]]", "want %d sources at the most", sourcesMax)
+	if l.size(&r.config) == l.most {
+		r.problem(line, "[["+l.name+"]]", "want %d %ss at the most", l.most, l.name)
 	}
-	r.config.Sources = append(r.config.Sources, DefaultSource(""))
-	r.setOn[sourceAt(len(r.config.Sources)-1, "")] = line
+	l.add(&r.config)
+	r.setOn[itemAt(l.name, l.size(&r.config)-1, "")] = line
 }
 
 func (r *reader) unknownSection(shown, name string, line int) {
@@ -202,11 +202,12 @@ func (r *reader) keyValue(section []string, n *unstable.Node, start int) {
 	below, line := r.path(n.Key(), start)
 	path := slices.Concat(section, below)
 	shown := pathText(path)
+	list, ofList := listAt(path[0])
 	switch known := slices.Contains(sectionNames(), pathText(path[:1])); {
 	case len(section) > 0 && !slices.Contains(sectionNames(), pathText(section)):
 		return // reported where the section begins
-	case path[0] == sourceSection:
-		r.sourceKey(path, below, n, line, start)
+	case ofList:
+		r.itemKey(list, path, below, n, line, start)
 		return
 	case len(path) == 1 && n.Value().Kind == unstable.InlineTable:
 		if !known {
@@ -243,22 +244,21 @@ func (r *reader) set(shown string, line int, set func() []fault) {
 	}
 }
 
-// sourceKey reads a key of the source that was opened last.
-func (r *reader) sourceKey(path, below []string, n *unstable.Node, line, start int) {
+// itemKey reads a key of the item of a list that was opened last.
+func (r *reader) itemKey(l listed, path, below []string, n *unstable.Node, line, start int) {
 	if len(below) == len(path) { // source = ... or source.address = ... outside of one
-		r.problem(line, pathText(path), "write [[%s]] for each source, and its keys below", sourceSection)
+		r.problem(line, pathText(path), "write [[%s]] for each %[1]s, and its keys below", l.name)
 		return
 	}
-	i := len(r.config.Sources) - 1
+	i := l.size(&r.config) - 1
 	name := pathText(below)
-	shown := sourceAt(i, name)
-	all := sourceKeys()
-	k := slices.IndexFunc(all, func(k sourceKey) bool { return k.name == name })
+	shown := itemAt(l.name, i, name)
+	k := slices.Index(l.keys, name)
 	if k < 0 {
 		r.unknownKey(path, shown, line)
 		return
 	}
-	r.set(shown, line, func() []fault { return all[k].field.set(&r.config.Sources[i], r.value(n.Value(), line, start)) })
+	r.set(shown, line, func() []fault { return l.set(&r.config, i, k, r.value(n.Value(), line, start)) })
 }
 
 func (r *reader) unknownKey(path []string, shown string, line int) {
@@ -323,7 +323,7 @@ func (r *reader) crossCheck() {
 		}
 		s.complete()
 	}
-	faults = append(append(faults, crossChecks(&r.config)...), sourceChecks(&r.config)...)
+	faults = slices.Concat(faults, crossChecks(&r.config), sourceChecks(&r.config), accessChecks(&r.config))
 	for _, f := range faults {
 		if slices.ContainsFunc(f.keys, func(k string) bool { return r.faulty[k] }) {
 			continue

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,16 +64,27 @@ const (
 		"They are polled and judged in every mode; in mode follow they are witnesses beside whoever steers the clock. Sources are numbered from 1 in messages. (live)"
 )
 
-// sourceKey declares one key of a [[source]]. All are live.
-type sourceKey struct {
-	name  string
-	doc   string // for the template, without the range
-	field field[Source]
+func sourceWords() listWords[Source] {
+	return listWords[Source]{
+		intro: sourceSectionWords,
+		samples: []string{
+			"address = \"ntp2.example.net\"\nsite = \"north\"\n",
+			"address = \"pool.example.org\"\npool = 4\n",
+		},
+		example: func() Source {
+			s := DefaultSource(exampleSource)
+			s.Name = "" // it is called by its address
+			return s
+		},
+		fresh: func() Source { return DefaultSource("") },
+		id:    func(s *Source) string { return s.Name },
+		short: func(s *Source) string { return s.Address },
+	}
 }
 
 // sourceKeys returns the keys of a [[source]], in the order of the template.
-func sourceKeys() []sourceKey {
-	return []sourceKey{
+func sourceKeys() []itemKey[Source] {
+	return []itemKey[Source]{
 		{
 			name:  "address",
 			doc:   "The server: its name or IP address, with :PORT where that is not 123; an IPv6 address with a port stands in brackets. Required.",
@@ -238,38 +248,4 @@ func hostOf(address string) string {
 func isNIST(address string) bool {
 	host := hostOf(address)
 	return host == "nist.gov" || strings.HasSuffix(host, ".nist.gov")
-}
-
-// diffSources lists what differs between two lists of sources, which are known by their
-// names: what is gone, what is new, and the keys that changed. Their order means nothing.
-func diffSources(old, next []Source) []Change {
-	var changes []Change
-	find := func(list []Source, name string) *Source {
-		if i := slices.IndexFunc(list, func(s Source) bool { return s.Name == name }); i >= 0 {
-			return &list[i]
-		}
-		return nil
-	}
-	note := func(key, before, after string) {
-		changes = append(changes, Change{Key: cut(key, changeLenMax), Old: cut(before, changeLenMax), New: cut(after, changeLenMax), Live: true})
-	}
-	for i := range old {
-		if find(next, old[i].Name) == nil {
-			note(sourceSection+"["+old[i].Name+"]", old[i].Address, "")
-		}
-	}
-	for i := range next {
-		shown := sourceSection + "[" + next[i].Name + "]"
-		before := find(old, next[i].Name)
-		if before == nil {
-			note(shown, "", next[i].Address)
-			continue
-		}
-		for _, k := range sourceKeys() {
-			if k.field.text(before) != k.field.text(&next[i]) {
-				note(shown+"."+k.name, k.field.plain(before), k.field.plain(&next[i]))
-			}
-		}
-	}
-	return changes
 }

@@ -125,13 +125,7 @@ func smearVerb(who string) string {
 }
 
 // sourceAt names a source, or a key of it, in messages: the first is source[1].
-func sourceAt(i int, key string) string {
-	name := fmt.Sprintf("%s[%d]", sourceSection, i+1)
-	if key == "" {
-		return name
-	}
-	return name + "." + key
-}
+func sourceAt(i int, key string) string { return itemAt(sourceSection, i, key) }
 
 // pollText says a poll interval.
 func pollText(log2 int) string { return durationText(time.Second << log2) }

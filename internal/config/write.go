@@ -5,38 +5,30 @@ import (
 	"strings"
 )
 
-// TOML is the effective file: every key with its value. Parse reads it back as
-// the same Config.
+// TOML is the effective file: every key with its value, those that are left out as
+// comments. Parse reads it back as the same Config.
 func (c Config) TOML() string {
 	var b strings.Builder
-	section := ""
-	for _, k := range keys() {
-		if k.section != section {
-			if section != "" {
+	for i, section := range sectionNames() {
+		if l, ok := listAt(section); ok {
+			items := l.toml(&c)
+			if b.Len() > 0 && items != "" && !strings.HasSuffix(b.String(), "\n\n") {
 				b.WriteByte('\n')
 			}
-			if section == sourceAfter {
-				b.WriteString(sourcesTOML(c.Sources))
+			b.WriteString(items)
+			continue
+		}
+		if i > 0 && !strings.HasSuffix(b.String(), "\n\n") {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "[%s]\n", section)
+		for _, k := range keys() {
+			if k.section == section {
+				b.WriteString(k.field.line(k.name, &c, false))
 			}
-			section = k.section
-			fmt.Fprintf(&b, "[%s]\n", section)
 		}
-		fmt.Fprintf(&b, "%s = %s\n", k.name, k.field.text(&c))
 	}
-	return b.String()
-}
-
-// sourcesTOML is a section for each source.
-func sourcesTOML(sources []Source) string {
-	var b strings.Builder
-	for i := range sources {
-		fmt.Fprintf(&b, "[[%s]]\n", sourceSection)
-		for _, k := range sourceKeys() {
-			fmt.Fprintf(&b, "%s = %s\n", k.name, k.field.text(&sources[i]))
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
+	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
 // Template is a file to start from: every key explained and commented out, at
@@ -47,42 +39,31 @@ func Template() string {
 	b.WriteString("# The configuration of truechimer. What is left out has the value that is shown here.\n" +
 		"# `truechimer config check` finds mistakes; `truechimer config show` prints what is in effect.\n" +
 		"# Keys marked (live) take effect at SIGHUP, the others at the next start.\n")
-	section := ""
-	for _, k := range keys() {
-		if k.section != section {
-			if section == sourceAfter {
-				b.WriteString(sourceTemplate())
+	for _, section := range sectionNames() {
+		if l, ok := listAt(section); ok {
+			b.WriteString(l.template())
+			continue
+		}
+		fmt.Fprintf(&b, "\n[%s]\n", section)
+		first := true
+		for _, k := range keys() {
+			if k.section != section {
+				continue
 			}
-			section = k.section
-			fmt.Fprintf(&b, "\n[%s]\n", section)
-		} else {
-			b.WriteByte('\n')
+			if !first {
+				b.WriteByte('\n')
+			}
+			first = false
+			doc := fmt.Sprintf("%s Value: %s.", k.doc, k.field.want)
+			if k.live {
+				doc += " (live)"
+			}
+			b.WriteString(comment(doc))
+			if k.usual != "" {
+				fmt.Fprintf(&b, "# In production usually: %s = %s\n", k.name, k.usual)
+			}
+			b.WriteString("# " + strings.TrimPrefix(k.field.line(k.name, &defaults, true), "# "))
 		}
-		doc := fmt.Sprintf("%s Value: %s.", k.doc, k.field.want)
-		if k.live {
-			doc += " (live)"
-		}
-		b.WriteString(comment(doc))
-		if k.usual != "" {
-			fmt.Fprintf(&b, "# In production usually: %s = %s\n", k.name, k.usual)
-		}
-		fmt.Fprintf(&b, "# %s = %s\n", k.name, k.field.text(&defaults))
-	}
-	return b.String()
-}
-
-// sourceTemplate explains the sources, and shows the keys of one and two short examples.
-func sourceTemplate() string {
-	var b strings.Builder
-	b.WriteString("\n" + comment(sourceSectionWords))
-	b.WriteString("#\n# [[source]]\n# address = \"ntp2.example.net\"\n# site = \"north\"\n" +
-		"#\n# [[source]]\n# address = \"pool.example.org\"\n# pool = 4\n" +
-		"#\n# All that can be said of one, with what holds where it is left out:\n#\n# [[source]]\n")
-	example := DefaultSource(exampleSource)
-	example.Name = "" // it is called by its address
-	for _, k := range sourceKeys() {
-		b.WriteString("#\n" + comment(fmt.Sprintf("%s Value: %s.", k.doc, k.field.want)))
-		fmt.Fprintf(&b, "# %s = %s\n", k.name, k.field.text(&example))
 	}
 	return b.String()
 }

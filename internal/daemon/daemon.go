@@ -98,7 +98,7 @@ func (d *Daemon) open(o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w; %s", err, bindingKeys(&o.Config.NTP))
 	}
-	d.api, err = api.Listen(o.Config.API.Listen, o.Logger)
+	d.api, err = api.Listen(apiOptions(&o.Config, o.Logger))
 	if err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
-// Reload takes over what can change without a restart, and returns what differs: a
+// Reload takes over what can change without a restart, has the access log opened again, and returns what differs: a
 // Change that is not Live waits for the next start. It fails, and changes nothing, when
 // the result would not be valid.
 func (d *Daemon) Reload(next config.Config) ([]config.Change, error) {
@@ -262,6 +262,10 @@ func (d *Daemon) Reload(next config.Config) ([]config.Change, error) {
 	if err := d.poller.Reload(upstreamSources(adopted.Sources)); err != nil {
 		return nil, err
 	}
+	if err := d.api.SetAccess(access(&adopted)); err != nil {
+		return nil, err
+	}
+	d.api.ReopenLog()
 	d.keeper.set(&adopted)
 	d.config = adopted
 	return changes, nil

@@ -257,12 +257,12 @@ func TestUnsynchronised(t *testing.T) {
 		}
 		for range 3 {
 			_, err := n.tryNow()
-			wantCode(t, "now", err, connect.CodeFailedPrecondition, "before the first synchronisation", "waitsync")
+			wantCode(t, "now", err, connect.CodeUnavailable, "before the first synchronisation", "waitsync")
 		}
 		_, err := n.interval()
-		wantCode(t, "interval", err, connect.CodeFailedPrecondition, "before the first synchronisation")
+		wantCode(t, "interval", err, connect.CodeUnavailable, "before the first synchronisation")
 		_, err = n.clock.Observe(context.Background(), connect.NewRequest(&rpc.ObserveRequest{Timestamp: uint64(hlc.FromUnix(today().UnixNano()))}))
-		wantCode(t, "observe", err, connect.CodeFailedPrecondition, "before the first synchronisation")
+		wantCode(t, "observe", err, connect.CodeUnavailable, "before the first synchronisation")
 		s := n.status()
 		if s.Ready || s.Hlc.Issuing || s.Hlc.Last != 0 || s.Hlc.Ceiling != 0 || s.Clock.Stratum != 16 || s.Clock.Leap != 3 || s.Clock.Refid != "INIT" || s.Clock.Intervals || s.Hlc.PhysicalAheadNs != 0 {
 			t.Errorf("%v", s)

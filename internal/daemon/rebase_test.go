@@ -99,14 +99,14 @@ func TestRebaseUnsynchronised(t *testing.T) {
 	n.system.step(0, unsynced)
 	n.tick()
 	_, err := n.rebase(1)
-	wantCode(t, "rebase", err, connect.CodeFailedPrecondition, "needs a clock to go back to", "nobody vouches for the system clock", "waitsync")
+	wantCode(t, "rebase", err, connect.CodeUnavailable, "needs a clock to go back to", "nobody vouches for the system clock", "waitsync")
 	if s := n.status(); s.Hlc.Epoch != 1 {
 		t.Errorf("%v", s.Hlc)
 	}
 
 	n = start(t, newFakeSystem(today(), unsynced), testConfig(dataDir(t), false), false)
 	_, err = n.rebase(1)
-	wantCode(t, "rebase before the start", err, connect.CodeFailedPrecondition, "needs a clock to go back to")
+	wantCode(t, "rebase before the start", err, connect.CodeUnavailable, "needs a clock to go back to")
 }
 
 // TestRebaseUnderLoad: of several operators one succeeds; callers go on, and within the new

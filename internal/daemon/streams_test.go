@@ -182,7 +182,7 @@ func TestStreamErrorsEndToEnd(t *testing.T) {
 func TestStreamsUnsynchronised(t *testing.T) {
 	n := start(t, newFakeSystem(today(), unsynced), testConfig(dataDir(t), false), false)
 	_, err := n.append("chat", "one")
-	wantCode(t, "append", err, connect.CodeFailedPrecondition, "waitsync")
+	wantCode(t, "append", err, connect.CodeUnavailable, "waitsync")
 	n.system.change(func(s *fakeSystem) { s.kernel = synced })
 	n.tick()
 	if r := n.mustAppend("chat", "one"); r.Sequences[0] != 1 || r.Repeated {

@@ -16,8 +16,12 @@ func (d *Daemon) Summary() string {
 	for _, a := range d.ntp.Addrs() {
 		fmt.Fprintf(&b, "  NTP    udp %v\n", a)
 	}
+	scheme := "http"
+	if d.config.API.TLSCert != "" {
+		scheme = "https"
+	}
 	for _, a := range d.api.Addrs() {
-		fmt.Fprintf(&b, "  API    http://%v   gRPC, JSON, /metrics, /readyz\n", a)
+		fmt.Fprintf(&b, "  API    %s://%v   gRPC, JSON, /metrics, /readyz\n", scheme, a)
 	}
 	fmt.Fprintf(&b, "  data   %s   epoch %d\n", d.node.DataDir, state.Issuer.Epoch)
 	fmt.Fprintf(&b, "  clock  %s\n", d.clockWords(state.Clock, state.Mono))

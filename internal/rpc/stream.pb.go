@@ -365,7 +365,7 @@ type AppendRequest struct {
 	// Makes the append idempotent: for 24 hours at least, another one with the same key and
 	// the same streams is answered with the receipt of the first, and appends nothing, also
 	// after a crash. One that differs in its payloads or in what it expects is refused
-	// (ALREADY_EXISTS). At most 128 bytes; use a fresh random one for each append. Empty: none.
+	// (ALREADY_EXISTS), and so is one of another principal. At most 128 bytes; use a fresh random one for each append. Empty: none.
 	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

@@ -52,7 +52,9 @@ func newClient(t tb, late time.Duration) *client.Client {
 	})
 	check(err)
 	check(issuer.Start())
-	server, err := api.Listen([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, slog.New(slog.DiscardHandler))
+	server, err := api.Listen(api.Options{
+		Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, Access: api.Access{Anonymous: api.RightsAll}, Logger: slog.New(slog.DiscardHandler),
+	})
 	check(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)

@@ -8,6 +8,11 @@
 // Timestamps are hybrid timestamps: fixed64 here, decimal strings in JSON. Lengths of
 // time are nanoseconds. Errors carry a code and a sentence that ends with what to do.
 //
+// Every call of every service can be refused with UNAUTHENTICATED, where it shows no token and
+// no certificate that the node knows, and with PERMISSION_DENIED, where that has not the right
+// or is not for the streams that are named, whether they exist or not; and with
+// RESOURCE_EXHAUSTED, where its principal asks for more than its quota.
+//
 // These files are the contract: every call, message, field and value says here what it is,
 // its unit and range, and what 0, empty or absent means. docs/api.md is made of them, and the
 // Example of a call, a request in JSON on one line, becomes its recipe there.
