@@ -52,6 +52,7 @@ func TestConnectionLimit(t *testing.T) {
 		if _, err := http.ReadResponse(bufio.NewReader(idle), nil); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // until the server, too, knows that it idles: the order is what is tested
 		loris := dial(a) // never gets to the end of its headers
 		ask(loris, "GET /livez HTTP/1.1\r\nHost: local")
 		fresh := dial(b) // says nothing
