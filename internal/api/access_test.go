@@ -153,6 +153,37 @@ func contentTypeOf(m method) string {
 	return "application/json"
 }
 
+// rightsWanted is the design: what each right is for. Calls after a star are about the node as a
+// whole.
+var rightsWanted = map[Rights]string{
+	RightRead:   "Status Sources Clients Read Watch Cut Describe List",
+	RightIssue:  "Now Observe Interval Wait Commit Session",
+	RightAppend: "Append Create",
+	RightAdmin:  "Delete SetRetention Trim * AcceptClock MakeStep Rebase Backup",
+}
+
+// TestRules: the table is the design.
+func TestRules(t *testing.T) {
+	want := map[string]rule{}
+	for right, calls := range rightsWanted {
+		some, whole, _ := strings.Cut(calls, " * ")
+		for _, call := range strings.Fields(some) {
+			want[call] = rule{right: right}
+		}
+		for _, call := range strings.Fields(whole) {
+			want[call] = rule{right: right, whole: true}
+		}
+	}
+	for procedure, got := range rules() {
+		if call := procedure[strings.LastIndex(procedure, "/")+1:]; got != want[call] {
+			t.Errorf("%s needs %+v, want %+v", call, got, want[call])
+		}
+	}
+	if len(want) != len(rules()) {
+		t.Errorf("%d calls, want %d", len(rules()), len(want))
+	}
+}
+
 // TestRightOfEveryCall: every call is let in for who has its right, and for nobody else, and
 // then nothing below is asked.
 func TestRightOfEveryCall(t *testing.T) {

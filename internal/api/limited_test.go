@@ -136,9 +136,13 @@ func TestConnectionsAllBusy(t *testing.T) {
 			t.Errorf("answered with all connections busy: %s", text)
 		default:
 		}
+		start := time.Now()
 		close(issuer.forget)
 		if text := <-answered; !strings.HasPrefix(text, "ok") {
 			t.Errorf("once there was room: %s", text)
+		}
+		if after := time.Since(start); after > time.Second { // it was not the idle timeout that made room
+			t.Errorf("served %v after there was room", after)
 		}
 		stop()
 	})

@@ -44,6 +44,13 @@ func TestBucket(t *testing.T) {
 		}
 	}
 	var b bucket
+	taken, hour := 0, int64(time.Hour)
+	for b.take(hour, 1, 10) == 0 {
+		taken++
+	}
+	if taken != 10 {
+		t.Errorf("after an hour %d are there at once, want a second's worth", taken)
+	}
 	if n := testing.AllocsPerRun(100, func() { b.take(0, 1, 1000) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
