@@ -30,6 +30,8 @@ package client
 // 1983; F. Cristian, "Probabilistic Clock Synchronization", 1989.
 
 import (
+	"fmt"
+	"math"
 	"time"
 
 	"github.com/truechimer/truechimer/hlc"
@@ -40,6 +42,27 @@ import (
 type answer struct {
 	from, to time.Duration
 	interval hlc.Interval
+}
+
+const (
+	// widthMax is how wide an interval may be to be taken for one: an appliance that knows less than
+	// that knows nothing.
+	widthMax = time.Hour
+	// latestMax leaves room below the end of int64 for all the time that a process runs.
+	latestMax hlc.Timestamp = math.MaxInt64 - 365*24*3600*1e9
+)
+
+// check returns why an answer proves nothing; nil: it proves something. One that was taken
+// although it is nonsense would drive the clock, which cannot go back.
+func (a answer) check() error {
+	i := a.interval
+	switch {
+	case i.Earliest == 0 || i.Earliest > i.Latest || i.Latest > latestMax:
+		return fmt.Errorf("client: the appliance gave %v to %v, which is no interval; see its truechimer status", i.Earliest, i.Latest)
+	case i.Width() > widthMax:
+		return fmt.Errorf("client: the appliance knows the time to within %v only, want %v or better; see its truechimer status", i.Width(), widthMax)
+	}
+	return nil
 }
 
 // bracket holds the appliance's interval from the moment at on the local clock.

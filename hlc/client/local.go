@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -26,7 +25,8 @@ type LocalOptions struct {
 	// apart, in millionths: the error of the crystal, what either clock is slewed by, and the growth of
 	// the appliance's error bound; 0 means 200. 1 to 100,000.
 	DriftPPM int
-	// AgeMax is how long the last good answer holds; 0 means 10 s.
+	// AgeMax is how long the last good answer holds, at least twice Every; 0 means 10 s, or four times
+	// Every where that is more.
 	AgeMax time.Duration
 	// MaxLead is how far an observed timestamp may be ahead; 0 means hlc.MaxLeadDefault.
 	MaxLead time.Duration
@@ -41,15 +41,15 @@ func (o *LocalOptions) complete() error {
 		o.DriftPPM = 200
 	}
 	if o.AgeMax == 0 {
-		o.AgeMax = 10 * time.Second
+		o.AgeMax = min(max(10*time.Second, 4*o.Every), ageMax)
 	}
 	switch {
 	case o.Every < time.Millisecond || o.Every > time.Hour:
 		return fmt.Errorf("client: LocalOptions.Every is %v; want 1ms to 1h", o.Every)
-	case o.DriftPPM < 1 || o.DriftPPM > 100_000:
-		return fmt.Errorf("client: LocalOptions.DriftPPM is %d; want 1 to 100000", o.DriftPPM)
-	case o.AgeMax < o.Every || o.AgeMax > 2*time.Hour:
-		return fmt.Errorf("client: LocalOptions.AgeMax is %v; want Every (%v) to 2h", o.AgeMax, o.Every)
+	case o.DriftPPM < 1 || o.DriftPPM > driftMax:
+		return fmt.Errorf("client: LocalOptions.DriftPPM is %d; want 1 to %d", o.DriftPPM, driftMax)
+	case o.AgeMax < 2*o.Every || o.AgeMax > ageMax: // it may be long until the next answer: see pause
+		return fmt.Errorf("client: LocalOptions.AgeMax is %v; want twice Every (%v) to %v", o.AgeMax, o.Every, ageMax)
 	}
 	return nil
 }
@@ -104,12 +104,17 @@ type LocalStatus struct {
 	Err            error  // of the last question; nil: it was answered
 }
 
-// tripMax is how long an answer may take where Every is less, wallMax how far the wall clock may move against the monotonic one before this machine is
-// taken to have slept, and checkEvery how often that is looked at, at most.
 const (
-	wallMax    = time.Millisecond
+	// wallMax is how far the wall clock may move against the monotonic one, from one question to
+	// the next, before this machine is taken to have slept.
+	wallMax = time.Millisecond
+	// checkEvery is how often that is looked at, at most.
 	checkEvery = time.Millisecond
-	tripMax    = time.Second
+	// tripMax is how long an answer may take where Every is less.
+	tripMax = time.Second
+	// driftMax and ageMax bound the options.
+	driftMax = 100_000
+	ageMax   = 2 * time.Hour
 	// keepQuestions is for how many questions a good answer may stand against slower ones.
 	keepQuestions = 16
 )
@@ -118,6 +123,9 @@ const (
 // it. It fails when ctx ends before that, and on options out of range. The caller closes it,
 // before the Client.
 func NewLocal(ctx context.Context, a Appliance, o LocalOptions) (*Local, error) {
+	if a == nil {
+		return nil, errors.New("client: a local clock needs an Appliance")
+	}
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
@@ -174,9 +182,13 @@ func (l *Local) Observe(remote hlc.Timestamp) (hlc.Timestamp, error) {
 func (l *Local) Wait(ctx context.Context, ts hlc.Timestamp) (hlc.Interval, error) {
 	const least = 20 * time.Microsecond // a shorter sleep ends no earlier
 	for {
-		_, i, err := l.Now()
-		if err != nil || i.Earliest > ts {
-			return i, err
+		b, mono, err := l.look()
+		if err != nil {
+			return hlc.Interval{}, err
+		}
+		i := b.interval(mono, ts)
+		if i.Earliest > ts {
+			return i, nil
 		}
 		left := ts.Sub(i.Earliest)
 		if err := sleep(ctx, max(left+left/1000, least)); err != nil {
@@ -229,39 +241,55 @@ func (b *bracket) interval(mono time.Duration, ts hlc.Timestamp) hlc.Interval {
 
 // look returns what is known, and the reading of the clock that it was found good enough at.
 func (l *Local) look() (*bracket, time.Duration, error) {
-	b, mono := l.now.Load(), l.mono()
-	if b == nil || mono-b.at > l.o.AgeMax {
-		return nil, 0, l.stale()
-	}
-	if int64(mono)-l.checked.Load() > int64(checkEvery) && !l.awake(b) {
-		return nil, 0, l.stale()
-	}
-	return b, mono, nil
-}
-
-// awake reports whether the machine has been running since b was made. While it sleeps the wall
-// clock goes on and the monotonic one does not. A wall clock that was set looks the same, and
-// costs no more than a question.
-func (l *Local) awake(b *bracket) bool {
-	mono, moved := l.moved()
-	if moved {
-		if l.now.CompareAndSwap(b, nil) {
-			l.count(func(s *LocalStatus) { s.Sleeps++ })
+	for {
+		b, mono := l.now.Load(), l.mono()
+		if b == nil {
+			return nil, 0, l.stale()
 		}
-		l.soon()
-		return false
+		if int64(mono)-l.checked.Load() > int64(checkEvery) {
+			l.awake(b, l.read())
+		}
+		if l.now.Load() != b {
+			// It was taken away or replaced in between. So the machine may have slept between the two
+			// readings above, and whoever noticed has looked at the wall clock for us as well.
+			continue
+		}
+		if mono-b.at > l.o.AgeMax {
+			return nil, 0, l.stale()
+		}
+		return b, mono, nil
 	}
-	l.checked.Store(int64(mono))
-	return true
 }
 
-// moved reports whether the wall clock has moved against the monotonic one since wall was
-// set.
-func (l *Local) moved() (mono time.Duration, moved bool) {
+// awake takes b away when the machine has slept since it was made: the wall clock goes on meanwhile
+// and the monotonic one does not. A wall clock that was set looks the same, and costs no more
+// than a question.
+func (l *Local) awake(b *bracket, r reading) {
+	if !r.moved(l.wall.Load()) {
+		l.checked.Store(int64(r.mono))
+		return
+	}
+	if l.now.CompareAndSwap(b, nil) {
+		l.count(func(s *LocalStatus) { s.Sleeps++ })
+		l.soon()
+	}
+}
+
+// reading is one of both clocks.
+type reading struct {
+	mono  time.Duration
+	wall  int64         // the wall clock minus mono, Unix nanoseconds
+	slack time.Duration // how much of that may be due to an interruption in between
+}
+
+func (l *Local) read() reading {
 	before, wall, after := l.mono(), time.Now().UnixNano(), l.mono()
-	by := time.Duration(wall - int64(before) - l.wall.Load())
-	// Whoever was interrupted between the readings has no use for them.
-	return before, by.Abs() > wallMax+(after-before)
+	return reading{before, wall - int64(before), after - before}
+}
+
+// moved reports whether the wall clock has moved against the monotonic one since wall was read.
+func (r reading) moved(wall int64) bool {
+	return time.Duration(r.wall-wall).Abs() > wallMax+r.slack
 }
 
 // stale is ErrStale with its reason.
@@ -316,28 +344,34 @@ func (l *Local) poll(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, max(l.o.Every, tripMax)) // what takes longer proves little
 	defer cancel()
 	known := l.now.Load()
-	if known == nil || !l.awake(known) {
-		known = nil
-		l.wall.Store(time.Now().UnixNano() - int64(l.mono()))
+	r := l.read()
+	if known != nil {
+		l.awake(known, r)
+		known = l.now.Load()
+	}
+	if known == nil || r.slack < wallMax/10 {
+		// From here on by the same reading, so that no sleep is lost in between; anew each time, because
+		// some systems slew the wall clock alone.
+		l.wall.Store(r.wall)
 	}
 	from := l.mono()
 	i, err := l.appliance.Interval(ctx)
-	to := l.mono()
-	mono, moved := l.moved()
-	if err == nil && moved {
+	a := answer{from, l.mono(), i}
+	if err == nil {
+		err = a.check()
+	}
+	r = l.read()
+	if r.moved(l.wall.Load()) {
 		err = errors.New("the machine slept, or its clock was set, while the appliance was asked")
 		l.now.Store(nil)
 		l.soon()
-	}
-	if err == nil && (i.Earliest > i.Latest || i.Latest > math.MaxInt64) {
-		err = fmt.Errorf("the appliance answered with %v, which is no interval", i)
 	}
 	if err != nil {
 		l.count(func(s *LocalStatus) { s.Failures++; s.Err = err })
 		return false
 	}
-	l.checked.Store(int64(mono))
-	l.learn(known, answer{from, to, i})
+	l.checked.Store(int64(r.mono))
+	l.learn(known, a)
 	return true
 }
 
