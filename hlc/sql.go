@@ -29,6 +29,9 @@ func (t *Timestamp) Scan(src any) error {
 		}
 		*t = Timestamp(src)
 		return nil
+	case uint64: // no driver.Value by the book, but what drivers give for a column of unsigned integers
+		*t = Timestamp(src)
+		return nil
 	case string:
 		return t.UnmarshalText([]byte(src))
 	case []byte:

@@ -94,6 +94,8 @@ func TestScan(t *testing.T) {
 		"integer":          {int64(ts), ts, true},
 		"zero":             {int64(0), 0, true},
 		"greatest integer": {int64(math.MaxInt64), math.MaxInt64, true},
+		"unsigned":         {uint64(ts), ts, true},
+		"greatest of all":  {uint64(math.MaxUint64), hlc.Max, true},
 		"decimal":          {"12345678", ts, true},
 		"decimal bytes":    {[]byte("12345678"), ts, true},
 		"text":             {hlc.Max.String(), hlc.Max, true},
@@ -112,7 +114,6 @@ func TestScan(t *testing.T) {
 		"float":         {src: float64(ts)},
 		"bool":          {src: true},
 		"time":          {src: time.Unix(0, int64(ts))},
-		"uint64":        {src: uint64(ts)}, // no driver.Value
 	} {
 		got := hlc.Timestamp(7)
 		err := got.Scan(c.src)
