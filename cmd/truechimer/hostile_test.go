@@ -182,7 +182,8 @@ func (s *server) resident(t *testing.T) (memory, files int) {
 
 // TestHostile: ten thousand idle connections, slow headers, endless bodies and watchers that do
 // not read, all at once. Who behaves is served as before, without an error; memory stays
-// bounded; and when they are gone, nothing of them is left.
+// bounded; and when they are gone, nothing of them is left. In a short run, as with the race detector,
+// which multiplies time and memory, only what is said about errors counts.
 func TestHostile(t *testing.T) {
 	idle, rounds := 10_000, 3
 	if testing.Short() {
@@ -224,12 +225,12 @@ func TestHostile(t *testing.T) {
 		ratio := max(float64(storm)/float64(calm), float64(stormPlain)/float64(calmPlain))
 		ratios = append(ratios, ratio)
 		t.Logf("round %d: p99 %v calm, %v in the storm; plain %v, %v; the server holds %d MiB and %d files", round, calm, storm, calmPlain, stormPlain, memory, files)
-		if memory > 800 {
+		if memory > 800 && !testing.Short() {
 			t.Errorf("the server holds %d MiB", memory)
 		}
 	}
 	// The machine is shared: what counts is the round that was disturbed least.
-	if least := slices.Min(ratios); least > 3 {
+	if least := slices.Min(ratios); least > 3 && !testing.Short() {
 		t.Errorf("others wait %.1f times as long in a storm", least)
 	}
 	end := time.Now().Add(patience)

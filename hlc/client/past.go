@@ -12,9 +12,10 @@ type pastKey struct{}
 
 // WithPast returns a context with a causal past of its own, that of one request or one job:
 // the greatest timestamp that it has seen, which begins with ts, such as the one that came
-// with the request; 0: none. Every call of a Client or Local with that context, or with one
-// made of it, is answered above its past and moves it on. What [Handler] and [Transport] carry
-// between processes is this.
+// with the request; 0: none. Every call of a Client with that context, or with one made of it, is
+// answered above its past and moves it on; so does Local.Commit, while the calls of a Local
+// that take no context need Past and Saw beside them. What [Handler] and [Transport] carry between
+// processes is this.
 func WithPast(ctx context.Context, ts hlc.Timestamp) context.Context {
 	past := new(atomic.Uint64)
 	past.Store(uint64(ts))
