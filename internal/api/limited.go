@@ -8,21 +8,35 @@ import (
 )
 
 // connections bounds how many connections all listeners have together. Where there are as many
-// as may be, a new one takes the place of the one that has gone the longest without a call:
-// that is idle, or has not brought a whole request since it came. So whoever holds many
-// connections locks nobody out. Those with calls in progress stay, and where all have some, the
-// new one waits.
+// as may be, a new one takes the place of one without a call in progress. There are two kinds
+// of those: fresh ones, which have not brought a whole request yet, and idle ones, which have
+// had an answer. The one that has been so the longest goes, of the kind that there is more of:
+// so a flood of connections throws out its own and locks nobody out, neither newcomers nor
+// clients whose next request may be on its way on a connection that they keep. Those with calls
+// in progress stay, and where all have some, the new one waits.
 type connections struct {
 	max int
 
-	mu   sync.Mutex
-	open int
-	idle *list.List    // of *limitedConn without a call, the one for the longest first
-	room chan struct{} // holds one where there may be room
+	mu          sync.Mutex
+	open        int
+	fresh, idle *list.List    // of *limitedConn, the one for the longest first
+	room        chan struct{} // holds one where there may be room
 }
 
 func newConnections(most int) *connections {
-	return &connections{max: most, idle: list.New(), room: make(chan struct{}, 1)}
+	return &connections{max: most, fresh: list.New(), idle: list.New(), room: make(chan struct{}, 1)}
+}
+
+// oldest returns the connection that goes for a new one; nil: all have calls. mu is held.
+func (s *connections) oldest() *limitedConn {
+	kind := s.fresh
+	if s.idle.Len() > s.fresh.Len() {
+		kind = s.idle
+	}
+	if kind.Len() == 0 {
+		return nil
+	}
+	return kind.Front().Value.(*limitedConn)
 }
 
 // enter makes room for c and counts it. It returns false when closing is closed first.
@@ -43,19 +57,18 @@ func (s *connections) enter(c *limitedConn, closing <-chan struct{}) bool {
 func (s *connections) admit(c *limitedConn) bool {
 	s.mu.Lock()
 	if s.open >= s.max {
-		oldest := s.idle.Front()
-		if oldest == nil {
+		victim := s.oldest()
+		if victim == nil {
 			s.mu.Unlock()
 			return false
 		}
-		victim := oldest.Value.(*limitedConn)
 		s.forget(victim)
 		defer victim.Conn.Close() // what closed it already has nothing to say
 	}
 	s.open++
 	c.counted = true
-	c.place = s.idle.PushBack(c)
-	more := s.open < s.max || s.idle.Len() > 1
+	c.rest(s.fresh)
+	more := s.open < s.max || s.fresh.Len()+s.idle.Len() > 1
 	s.mu.Unlock()
 	if more {
 		s.wake() // another listener may be waiting too
@@ -70,10 +83,7 @@ func (s *connections) forget(c *limitedConn) {
 	}
 	c.counted = false
 	s.open--
-	if c.place != nil {
-		s.idle.Remove(c.place)
-		c.place = nil
-	}
+	c.work()
 }
 
 // wake tells one who waits that there may be room.
@@ -105,11 +115,11 @@ func (s *connections) state(conn net.Conn, state http.ConnState) {
 	defer s.mu.Unlock()
 	switch {
 	case !c.counted:
-	case state == http.StateActive && c.place != nil:
-		s.idle.Remove(c.place)
-		c.place = nil
-	case state == http.StateIdle && c.place == nil:
-		c.place = s.idle.PushBack(c)
+	case state == http.StateActive:
+		c.work()
+	case state == http.StateIdle:
+		c.work()
+		c.rest(s.idle)
 		s.wake()
 	}
 }
@@ -152,7 +162,18 @@ type limitedConn struct {
 	net.Conn
 	all     *connections
 	counted bool
-	place   *list.Element // among the idle; nil: it has calls in progress
+	kind    *list.List // fresh or idle; nil: it has calls in progress
+	place   *list.Element
+}
+
+// rest puts c behind the others of a kind, and work takes it out.
+func (c *limitedConn) rest(kind *list.List) { c.kind, c.place = kind, kind.PushBack(c) }
+
+func (c *limitedConn) work() {
+	if c.kind != nil {
+		c.kind.Remove(c.place)
+		c.kind, c.place = nil, nil
+	}
 }
 
 func (c *limitedConn) Close() error {
