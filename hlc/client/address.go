@@ -5,12 +5,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -30,7 +33,8 @@ type Options struct {
 	Token        string
 	TokenInClear bool
 	// TLS is for addresses that begin with https://: whom to trust, and the client's own
-	// certificate. Nil trusts the system's authorities.
+	// certificate. Nil trusts the system's authorities. TLS 1.3 is what an appliance speaks, and no
+	// less is used.
 	TLS *tls.Config
 	// Timeout is for a call whose context has no deadline; 0 means 5 s.
 	Timeout time.Duration
@@ -52,6 +56,41 @@ type address struct {
 	// batches has a connection of its own: large reads must not be in the way.
 	batches    rpcconnect.ClockServiceClient
 	transports []*http.Transport
+
+	mu     sync.Mutex // guards what follows
+	conns  map[*conn]struct{}
+	closed bool
+}
+
+// conn is a connection that its address knows of.
+type conn struct {
+	net.Conn
+	of *address
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.of.mu.Lock()
+	delete(c.of.conns, c)
+	c.of.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// dial connects, unless the address was closed.
+func (a *address) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	made, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		made.Close()
+		return nil, ErrClosed
+	}
+	c := &conn{made, a}
+	a.conns[c] = struct{}{}
+	return c, nil
 }
 
 // addresses returns what the options name, or why it makes no sense.
@@ -87,21 +126,25 @@ func thisMachine(host string) bool {
 }
 
 func newAddress(name, base string, o *Options) *address {
-	a := &address{name: name}
+	a := &address{name: name, conns: make(map[*conn]struct{})}
 	client := func() *http.Client {
 		protocols := new(http.Protocols)
 		protocols.SetHTTP2(true)
 		protocols.SetUnencryptedHTTP2(true)
 		t := &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-			TLSClientConfig:     o.TLS.Clone(),
+			DialContext:         a.dial,
+			TLSClientConfig:     secrets(o.TLS),
 			TLSHandshakeTimeout: dialTimeout,
 			DisableCompression:  true,
 			Protocols:           protocols,
 			HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingAfter},
 		}
 		a.transports = append(a.transports, t)
-		return &http.Client{Transport: bearer{t, o.Token}}
+		return &http.Client{
+			Transport: bearer{t, o.Token},
+			// A token is for the address that was named, and for nobody whom that names.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
 	}
 	calls := client()
 	a.ClockServiceClient = rpcconnect.NewClockServiceClient(calls, base)
@@ -113,8 +156,25 @@ func newAddress(name, base string, o *Options) *address {
 // compressLenMin is the length from which an answer is worth compressing.
 const compressLenMin = 1024
 
-// close ends the connections.
+// secrets is the caller's configuration for TLS, of the version that an appliance speaks.
+func secrets(given *tls.Config) *tls.Config {
+	c := given.Clone()
+	if c == nil {
+		c = new(tls.Config)
+	}
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS13)
+	return c
+}
+
+// close ends the connections, and with them what is in progress. None is made any more.
 func (a *address) close() {
+	a.mu.Lock()
+	a.closed = true
+	conns := slices.Collect(maps.Keys(a.conns))
+	a.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
 	for _, t := range a.transports {
 		t.CloseIdleConnections()
 	}

@@ -157,8 +157,8 @@ func (c *Client) WaitUntil(ctx context.Context, ts hlc.Timestamp) (hlc.Interval,
 // error bound holds: such timestamps are in real-time order, also across appliances that
 // never talk to each other. It takes about twice the error bound.
 func (c *Client) Commit(ctx context.Context) (hlc.Timestamp, error) {
-	if past := max(Past(ctx), c.seen.last()); past > 0 {
-		if _, err := c.Observe(ctx, past); err != nil {
+	if max(Past(ctx), c.seen.last()) > 0 {
+		if _, err := c.Observe(ctx, 1); err != nil { // and with it all that was seen
 			return 0, err
 		}
 	}
@@ -182,51 +182,62 @@ func (c *Client) Seen() hlc.Timestamp { return c.seen.last() }
 
 // ask has a call answered in some batch, of which read takes its part.
 func (c *Client) ask(ctx context.Context, a ask, read func(b *batch, at int) error) error {
-	var again *patience // made when it is needed
-	for {
-		b, at, err := c.session.do(ctx, a)
-		if err == nil {
-			err = read(b, at)
-			var lead *hlc.LeadError
-			if errors.As(err, &lead) && lead.Remote && c.seen.forget(b.seen) {
-				continue
-			}
-			if err == nil || !mayPass(err) {
-				return err
-			}
-			c.session.leave(b.at)
-			if again == nil {
-				again = c.patience(ctx)
-			}
-			if !again.wait(ctx) {
-				return err
-			}
-			continue
+	begun := time.Now()
+	b, at, err := c.session.do(ctx, a)
+	if err == nil {
+		if err = read(b, at); err == nil {
+			return nil
 		}
-		// A batch is given up after the client's Timeout, a call after its own.
-		if _, own := ctx.Deadline(); !own || !errors.Is(err, ErrUnreachable) || ctx.Err() != nil {
+	}
+	return c.askAgain(ctx, begun, a, read, b, err)
+}
+
+// forgetMax is how often a call may be repeated because something was read that is from the
+// future, while others go on reading such things.
+const forgetMax = 3
+
+// askAgain goes on with a call that has failed, as long as it has time and that may help.
+func (c *Client) askAgain(ctx context.Context, begun time.Time, a ask, read func(b *batch, at int) error, b *batch, err error) error {
+	// A batch is given up some time after its first caller came, a call after its own.
+	call := ctx
+	if _, own := ctx.Deadline(); !own {
+		var cancel context.CancelFunc
+		call, cancel = context.WithDeadline(ctx, begun.Add(c.timeout))
+		defer cancel()
+	}
+	wait := newBackoff()
+	for forgot := 0; ; {
+		var lead *hlc.LeadError
+		switch {
+		case errors.As(err, &lead):
+			// What the call itself carries along is no fault of what was read.
+			if forgot++; forgot > forgetMax || !lead.Remote || max(a.observe, Past(ctx)) >= b.seen || !c.seen.forget(b.seen) {
+				return err
+			}
+		case errors.Is(err, ErrUnreachable):
+			if call.Err() != nil {
+				return err
+			}
+		case mayPass(err):
+			if b != nil { // else it was not even sent
+				c.session.leave(b.at)
+			}
+			if wait.sleep(call) != nil {
+				return err
+			}
+		default:
 			return err
 		}
+		next, at, again := c.session.do(call, a)
+		if again == nil {
+			if again = read(next, at); again == nil {
+				return nil
+			}
+		} else if errors.Is(again, ErrUnreachable) && call.Err() != nil {
+			return err // which says more
+		}
+		b, err = next, again
 	}
-}
-
-// patience is how long a call is tried again.
-type patience struct {
-	backoff
-	until time.Time // zero: as long as its context lasts
-}
-
-func (c *Client) patience(ctx context.Context) *patience {
-	p := &patience{backoff: *newBackoff()}
-	if _, own := ctx.Deadline(); !own {
-		p.until = time.Now().Add(c.timeout)
-	}
-	return p
-}
-
-// wait waits before another attempt, and reports whether there is to be one.
-func (p *patience) wait(ctx context.Context) bool {
-	return (p.until.IsZero() || time.Now().Before(p.until)) && p.sleep(ctx) == nil
 }
 
 // within returns the context of a call, which has limit to end where it has no deadline, and ends
@@ -252,11 +263,15 @@ type (
 // unary makes a call of its own, again and again while that may help: calls that may be
 // repeated only.
 func unary[S any, Q, A any](ctx context.Context, c *Client, limit time.Duration, method func(S, context.Context, *connect.Request[Q]) (*connect.Response[A], error), request *Q) (*A, error) {
+	caller := ctx
 	ctx, done := c.within(ctx, limit)
 	defer done()
 	wait := newBackoff()
 	var said error // by the appliance, when it last said something
 	for {
+		if c.stopped.Err() != nil {
+			return nil, ErrClosed
+		}
 		a := c.at()
 		answer, err := method(any(a).(S), ctx, connect.NewRequest(request))
 		switch {
@@ -269,7 +284,9 @@ func unary[S any, Q, A any](ctx context.Context, c *Client, limit time.Duration,
 		case connect.IsWireError(err) && mayPass(err):
 			said = err
 		}
-		c.elsewhereFrom(a)
+		if caller.Err() == nil { // else it says nothing of the address
+			c.elsewhereFrom(a)
+		}
 		if ctx.Err() == nil && wait.sleep(ctx) == nil {
 			continue
 		}

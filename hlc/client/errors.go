@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -137,6 +138,10 @@ func mayPass(err error) bool {
 	if !errors.As(err, &call) {
 		return false // one of ours, with figures
 	}
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return false
+	}
 	switch call.Code() {
 	case connect.CodeUnavailable, connect.CodeResourceExhausted:
 		return true
@@ -151,9 +156,15 @@ func mayPass(err error) bool {
 // outcomeLost reports whether it is not known what became of an append: the appliance says so,
 // or nothing was heard of it after it may have gone out.
 func outcomeLost(err error) bool {
-	if connect.IsWireError(err) {
-		return connect.CodeOf(err) == connect.CodeUnknown
+	var call *connect.Error
+	if errors.As(err, &call) && connect.IsWireError(err) {
+		// A gateway that lost the answer says UNAVAILABLE too, and has not this header.
+		return call.Code() == connect.CodeUnknown || call.Code() == connect.CodeUnavailable && call.Meta().Get(markHeader) == ""
 	}
 	var dial *net.OpError
-	return !(errors.As(err, &dial) && dial.Op == "dial")
+	var untrusted *tls.CertificateVerificationError
+	return !(errors.As(err, &dial) && dial.Op == "dial") && !errors.As(err, &untrusted)
 }
+
+// markHeader is in every answer of an appliance.
+const markHeader = "Truechimer-Api"

@@ -222,10 +222,11 @@ func (s *session) receive(stream *connect.BidiStreamForClient[rpc.SessionRequest
 		case err != nil:
 			return err
 		}
+		s.mu.Lock()
 		if first {
 			heard()
+			s.cause = nil
 		}
-		s.mu.Lock()
 		if len(s.flying) == 0 {
 			s.mu.Unlock()
 			return connect.NewError(connect.CodeInternal, errors.New("an answer that nothing was asked for"))

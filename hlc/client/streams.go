@@ -68,7 +68,11 @@ func (c *Client) Append(ctx context.Context, b Batch) (Receipt, error) {
 		return Receipt{}, &BackwardsError{Seen: seen, Got: receipt.Timestamp}
 	}
 	last := receipt.Timestamp + hlc.Timestamp(len(a.Sequences)) - 1
-	raise(&c.seen.issued, last)
+	if receipt.Repeated {
+		raise(&c.seen.read, last) // it was issued for somebody else, perhaps before a rebase
+	} else {
+		raise(&c.seen.issued, last)
+	}
 	Saw(ctx, last)
 	return receipt, nil
 }
@@ -79,7 +83,14 @@ func (c *Client) append(ctx context.Context, r *rpc.AppendRequest) (*rpc.AppendR
 	defer done()
 	wait := newBackoff()
 	uncertain := false // an earlier attempt may have appended
+	var said error     // by the appliance, when it last said something
 	for {
+		switch {
+		case c.stopped.Err() != nil && !uncertain:
+			return nil, ErrClosed
+		case ctx.Err() != nil && !uncertain:
+			return nil, c.unreachable(context.Cause(ctx))
+		}
 		at := c.at()
 		answer, err := at.Append(ctx, connect.NewRequest(r))
 		if err == nil {
@@ -95,8 +106,12 @@ func (c *Client) append(ctx context.Context, r *rpc.AppendRequest) (*rpc.AppendR
 			return nil, typed(err)
 		}
 		uncertain = uncertain || lost
+		if connect.IsWireError(err) {
+			said = err
+		}
 		if ctx.Err() == nil && c.stopped.Err() == nil && (lost || mayPass(err)) {
-			if !connect.IsWireError(err) {
+			// Another address of the same appliance knows the key; that of another one would not.
+			if !connect.IsWireError(err) || connect.CodeOf(err) == connect.CodeUnavailable && !uncertain {
 				c.elsewhereFrom(at)
 			}
 			if wait.sleep(ctx) == nil {
@@ -108,6 +123,8 @@ func (c *Client) append(ctx context.Context, r *rpc.AppendRequest) (*rpc.AppendR
 			return nil, &UncertainError{Key: r.IdempotencyKey, Cause: err}
 		case c.stopped.Err() != nil:
 			return nil, ErrClosed
+		case said != nil:
+			return nil, typed(said)
 		}
 		return nil, c.unreachable(err)
 	}

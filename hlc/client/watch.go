@@ -64,6 +64,10 @@ func (c *Client) Watch(ctx context.Context, s Selection, from Start) iter.Seq2[D
 		w := watch{c: c, selection: s, from: from, yield: yield}
 		wait := newBackoff()
 		for {
+			if c.stopped.Err() != nil {
+				yield(Delivery{}, ErrClosed)
+				return
+			}
 			at := c.at()
 			err := w.once(ctx, at, wait.reset)
 			switch {

@@ -394,11 +394,16 @@ func report(w http.ResponseWriter, reasons []string) {
 	fmt.Fprintln(w, strings.Join(reasons, "\n"))
 }
 
+// markHeader is in every answer to a call, so that a client can tell it from what a gateway on the
+// way says.
+const markHeader = "Truechimer-Api"
+
 // guardCall refuses what cannot be a call, with a sentence, where the RPC library would
 // answer with a bare status. A browser can send a foreign page's form without asking us
 // first, but none of the content types that pass here.
 func guardCall(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(markHeader, "v1")
 		advice := fmt.Sprintf("try: curl -H 'Content-Type: application/json' -d '{}' http://%s%s", r.Host, r.URL.EscapedPath())
 		contentType := strings.ToLower(r.Header.Get("Content-Type"))
 		known := slices.ContainsFunc([]string{"application/json", "application/proto", "application/connect+", "application/grpc"}, func(prefix string) bool {
