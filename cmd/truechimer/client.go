@@ -84,12 +84,22 @@ func (c *client) url() string {
 	return "http://" + c.address
 }
 
+// web returns what calls go by, which gives up after limit; 0: never. It follows nobody elsewhere:
+// a token is for the server that was named.
+func (c *client) web(limit time.Duration) *http.Client {
+	return &http.Client{
+		Transport:     c.transport(),
+		Timeout:       limit,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 func (c *client) clock() rpcconnect.ClockServiceClient {
-	return rpcconnect.NewClockServiceClient(&http.Client{Transport: c.transport(), Timeout: callTimeout}, c.url())
+	return rpcconnect.NewClockServiceClient(c.web(callTimeout), c.url())
 }
 
 func (c *client) node() rpcconnect.NodeServiceClient {
-	return rpcconnect.NewNodeServiceClient(&http.Client{Transport: c.transport(), Timeout: callTimeout}, c.url())
+	return rpcconnect.NewNodeServiceClient(c.web(callTimeout), c.url())
 }
 
 // options are what the client of programs needs to ask the same server.
@@ -100,13 +110,13 @@ func (c *client) options() (api.Options, error) {
 
 // nodeWithoutLimit is node for what takes as long as it takes.
 func (c *client) nodeWithoutLimit() rpcconnect.NodeServiceClient {
-	return rpcconnect.NewNodeServiceClient(&http.Client{Transport: c.transport()}, c.url())
+	return rpcconnect.NewNodeServiceClient(c.web(0), c.url())
 }
 
 // stream has no limit of time: a watch lasts, and reads follow one another. Each call that
 // is to end has a limit of its own, see call.
 func (c *client) stream() rpcconnect.StreamServiceClient {
-	return rpcconnect.NewStreamServiceClient(&http.Client{Transport: c.transport()}, c.url())
+	return rpcconnect.NewStreamServiceClient(c.web(0), c.url())
 }
 
 // call makes a call that is to end soon. Its errors have an exit code.

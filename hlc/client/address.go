@@ -16,8 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
-
 	"github.com/truechimer/truechimer/internal/rpc/rpcconnect"
 )
 
@@ -148,13 +146,10 @@ func newAddress(name, base string, o *Options) *address {
 	}
 	calls := client()
 	a.ClockServiceClient = rpcconnect.NewClockServiceClient(calls, base)
-	a.StreamServiceClient = rpcconnect.NewStreamServiceClient(calls, base, connect.WithCompressMinBytes(compressLenMin))
+	a.StreamServiceClient = rpcconnect.NewStreamServiceClient(calls, base)
 	a.batches = rpcconnect.NewClockServiceClient(client(), base)
 	return a
 }
-
-// compressLenMin is the length from which an answer is worth compressing.
-const compressLenMin = 1024
 
 // secrets is the caller's configuration for TLS, of the version that an appliance speaks.
 func secrets(given *tls.Config) *tls.Config {
