@@ -2,7 +2,7 @@ package store
 
 // A backup is a checkpoint of the database, in the layout of a data directory, with a
 // marker that says what it is: Open refuses it, Restore makes a store of it. It holds the database
-// and nothing else of the data directory, so no secrets.
+// and, where there is a journal, its last head, and nothing else of the data directory, so no secrets.
 //
 // It is made while the store is at work. Pebble links or copies the tables, which never
 // change, and copies the logs as they are; what was acknowledged before is in one or the
@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -191,6 +192,14 @@ func (s *Store) backUp(ctx context.Context, d directory, r *reporter) (BackupRes
 	if err := writeMarker(d.fs, d.path, m); err != nil {
 		return BackupResult{}, err
 	}
+	head, err := readShort(s.fs, s.fs.PathJoin(s.dir, headFileName), headLenMax) // first: it is of what will be in the backup
+	if err == nil {
+		create := func(name string) (syncedFile, error) { return d.fs.Create(name, vfs.WriteCategoryUnspecified) }
+		err = replaceFile(d.fs, d.path, headFileName, head, create)
+	}
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return BackupResult{}, fmt.Errorf("head of the journal: %w", err)
+	}
 	if err := s.checkpoint(ctx, d.join(engineName), r); err != nil {
 		return BackupResult{}, err
 	}
@@ -240,7 +249,7 @@ func (s *Store) checkpoint(ctx context.Context, dir string, r *reporter) error {
 // undo removes an unfinished backup or restore, the marker last, and returns err, which is
 // why, with what became of it.
 func (d directory) undo(err error) error {
-	for _, name := range []string{engineName, inventoryName, markerTemp, markerName} {
+	for _, name := range []string{engineName, inventoryName, headFileName, headFileName + tempSuffix, markerTemp, markerName} {
 		if undoErr := d.fs.RemoveAll(d.join(name)); undoErr != nil {
 			return fmt.Errorf("%w; what was made there is unfinished, and to be removed (%w)", err, undoErr)
 		}

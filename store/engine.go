@@ -28,8 +28,12 @@ const (
 	// together. Where there are many streams, each time rewrites most of that one. At 4, a store of
 	// 10 million events took appends at 0.66 of the rate of an empty one, at 12 as fast.
 	sublevelsSorted = 12
-	tableLenBytes   = 8 << 20
-	blockLenBytes   = 16 << 10
+	// filesSorted is how many tables the first level may have, however few sublevels they make: what
+	// is appended in the order of its keys, as journal and history are, makes one or two. Pebble's
+	// 500 let the tables of months wait there, uncompressed, with what was trimmed meanwhile.
+	filesSorted   = 64
+	tableLenBytes = 8 << 20
+	blockLenBytes = 16 << 10
 
 	cacheLenBytes = 16 << 20
 	filesMax      = 256
@@ -66,6 +70,7 @@ func engineOptions(fs *engineFS, log *slog.Logger) *pebble.Options {
 		MemTableSize:                memTableLenBytes,
 		MemTableStopWritesThreshold: 2 * memTablesMax,
 		L0CompactionThreshold:       sublevelsSorted,
+		L0CompactionFileThreshold:   filesSorted,
 		L0StopWritesThreshold:       4 * sublevelsMax,
 		LBaseMaxBytes:               levelBaseLen,
 		MaxOpenFiles:                filesMax,

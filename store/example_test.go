@@ -127,3 +127,49 @@ func ExampleStreams() {
 	// chat/42 1 lunch?
 	// chat/42 2 at noon
 }
+
+// A journal whose keeper proves to somebody else, who has kept one line, that nothing was changed.
+func ExampleJournal() {
+	dir, err := os.MkdirTemp("", "store")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	s, err := store.Open(dir, store.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	journal, err := store.OpenJournal(s, store.JournalOptions{})
+	if err != nil {
+		log.Fatal(err) // says what to do
+	}
+	const started, measured = 1, 2 // kinds, which are ours to choose
+	unix := time.Date(2026, 11, 30, 9, 30, 0, 0, time.UTC).UnixNano()
+	err = journal.Append(
+		store.JournalEntry{Track: store.Evidence, Kind: started, Unix: unix, Payload: []byte("version 1.0")},
+		store.JournalEntry{Track: store.Raw, Kind: measured, Unix: unix + 1, Payload: []byte("offset 12 µs")},
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	head, err := journal.Sign(unix + 2)
+	if err != nil {
+		log.Fatal(err)
+	}
+	handedOut := head.String() // to a log, a mail, another machine
+	if err := s.Close(); err != nil {
+		log.Fatal(err)
+	}
+
+	kept, err := store.ParseJournalHead(handedOut)
+	if err != nil {
+		log.Fatal(err)
+	}
+	report, err := store.VerifyJournal(context.Background(), dir, store.VerifyJournalOptions{Heads: []store.JournalHead{kept}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(report.Evidence.Records, report.Raw.Records, report.Err())
+	// Output:
+	// 1 1 <nil>
+}

@@ -112,7 +112,7 @@ func (d directory) proved(ctx context.Context, r *reporter) (VerifyReport, error
 		return VerifyReport{}, d.refuse(ErrForeign, "it is a data directory, not a backup", remedyNoBackup, nil)
 	}
 	report := VerifyReport{}
-	if err := d.failed(ctx, d.prove(ctx, *m, &report, r), &report); err != nil {
+	if err := d.failed(ctx, d.prove(ctx, *m, &report, r), report.Err()); err != nil {
 		return VerifyReport{}, err
 	}
 	if err := report.Err(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,6 +25,7 @@ type Store struct {
 	lock    io.Closer
 	fence   *fence
 	backups backups
+	journal atomic.Bool // there is one
 
 	reading sync.RWMutex // held for reading across reads of the database; for writing across its end
 	ended   bool         // guarded by reading
@@ -108,6 +110,17 @@ func canonical(dir string) string {
 		return abs
 	}
 	return filepath.Join(canonical(parent), filepath.Base(abs))
+}
+
+// usable fails with ErrFenced and ErrClosed.
+func (s *Store) usable() error {
+	if err := s.fence.err(); err != nil {
+		return err
+	}
+	if s.backups.life.Err() != nil {
+		return ErrClosed
+	}
+	return nil
 }
 
 // ID returns the random name that the store got when it was created, 32 hexadecimal

@@ -32,6 +32,9 @@ type VerifyReport struct {
 	// Events are left, with payloads of Bytes.
 	Events, Bytes uint64
 	Retries       uint64 // idempotency keys that are remembered
+	Rows          uint64 // of the history for charts
+	// Journal is what was found in the journal; its problems are among those below, too.
+	Journal JournalReport
 	// Problems are the first that were found, each in a sentence, and MoreProblems counts
 	// those beyond. None at all says that the store is whole.
 	Problems     []string
@@ -81,25 +84,33 @@ func verifyDir(ctx context.Context, fs vfs.FS, dir string, progress func(Progres
 	d := directory{fs: fs, path: dir, log: slog.New(slog.DiscardHandler), op: opVerify}
 	r := &reporter{tell: progress}
 	defer func() { r.end(err == nil) }()
+	err = d.examine(func(d directory, m marker) error {
+		return d.failed(ctx, d.prove(ctx, m, &report, r), report.Err())
+	})
+	return report, err
+}
+
+// examine calls look with a store that nobody has open, or with a backup, and refuses all
+// else. It changes nothing.
+func (d directory) examine(look func(d directory, m marker) error) (err error) {
 	m, err := d.look()
 	if err != nil {
-		return report, err
+		return err
 	}
 	if m == nil {
-		return report, d.refuse(ErrForeign, "there is no store in it", remedyNoStore, nil)
+		return d.refuse(ErrForeign, "there is no store in it", remedyNoStore, nil)
 	}
 	if m.state == stateBackup {
 		d.backup = true
-		err = d.prove(ctx, *m, &report, r)
-		return report, d.failed(ctx, err, &report)
+		return look(d, *m)
 	}
 	if err := d.provable(*m); err != nil {
-		return report, err
+		return err
 	}
 	_, statErr := d.fs.Stat(d.join(lockName))
 	lock, err := d.fs.Lock(d.join(lockName))
 	if err != nil {
-		return report, d.lockRefusal(err)
+		return d.lockRefusal(err)
 	}
 	defer func() {
 		if errors.Is(statErr, iofs.ErrNotExist) {
@@ -108,15 +119,15 @@ func verifyDir(ctx context.Context, fs vfs.FS, dir string, progress func(Progres
 		err = errors.Join(err, lock.Close())
 	}()
 	if m, err = d.look(); err != nil { // again: it may have changed before the lock was taken
-		return report, err
+		return err
 	}
 	if m == nil {
-		return report, d.refuse(ErrForeign, "there is no store in it any more", remedyNoStore, nil)
+		return d.refuse(ErrForeign, "there is no store in it any more", remedyNoStore, nil)
 	}
 	if err := d.provable(*m); err != nil {
-		return report, err
+		return err
 	}
-	return report, d.failed(ctx, d.prove(ctx, *m, &report, r), &report)
+	return look(d, *m)
 }
 
 // provable refuses what can be neither opened nor verified.
@@ -127,15 +138,16 @@ func (d directory) provable(m marker) error {
 	return d.usable(m)
 }
 
-// failed tells an end of ctx, damage, and a disk that cannot be read from each other.
-func (d directory) failed(ctx context.Context, err error, report *VerifyReport) error {
+// failed tells an end of ctx, damage, of which some was found already, and a disk that cannot be read from
+// each other.
+func (d directory) failed(ctx context.Context, err, found error) error {
 	switch {
 	case err == nil || errors.Is(err, ErrRefused):
 		return err
 	case ctx.Err() != nil:
 		return fmt.Errorf("verify %q: %w", d.path, context.Cause(ctx))
-	case report.Err() != nil:
-		return d.damaged("it does not verify", errors.Join(report.Err(), err))
+	case found != nil:
+		return d.damaged("it does not verify", errors.Join(found, err))
 	case pebble.IsCorruptionError(err):
 		return d.damaged("its database is damaged", err)
 	}
@@ -162,7 +174,7 @@ func (d directory) proveInventory(ctx context.Context, m marker, report *VerifyR
 	slices.Sort(names)
 	for _, name := range names {
 		switch name {
-		case engineName, markerName, inventoryName, "lost+found":
+		case engineName, markerName, inventoryName, headFileName, "lost+found":
 		default:
 			report.problem("file %.80q is not of this backup", name)
 		}
@@ -188,7 +200,7 @@ func (d directory) walk(ctx context.Context, m marker, report *VerifyReport, r *
 	report.Node, report.record = records.format.node, records.ceiling
 	report.Epoch, report.Ceiling = records.ceiling.Epoch, records.ceiling.Ceiling
 	return peek(d.fs, d.join(engineName), func(db *pebble.DB) error {
-		w := walker{ctx: ctx, db: db, ceiling: records.ceiling, report: report, progress: r}
+		w := walker{ctx: ctx, db: db, ceiling: records.ceiling, report: report, progress: r, dir: d, id: m.id}
 		return w.walk()
 	})
 }

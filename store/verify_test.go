@@ -231,7 +231,7 @@ func TestVerifyMany(t *testing.T) {
 	edit(t, disk, "/var/data", func(db *pebble.DB) error {
 		b := db.NewBatch()
 		for n := range 2 * problemsMax {
-			_ = b.Set([]byte{0x20, byte(n >> 8), byte(n)}, nil, nil)
+			_ = b.Set([]byte{0x23, byte(n >> 8), byte(n)}, nil, nil)
 		}
 		return b.Commit(nil)
 	})

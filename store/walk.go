@@ -19,6 +19,8 @@ type walker struct {
 	ceiling  Ceiling
 	report   *VerifyReport
 	progress *reporter
+	dir      directory // that the database is in
+	id       id        // of the store
 
 	events *pebble.Iterator
 	key    []byte // of the event that is next, part of the iterator; nil: there is none
@@ -43,7 +45,7 @@ func (w *walker) walk() error {
 		}
 	}
 	w.progress.phase("checking", 0, total)
-	return errors.Join(w.foreign(), w.names(), w.streams(), w.retries())
+	return errors.Join(w.foreign(), w.names(), w.streams(), w.retries(), w.journal(), w.history())
 }
 
 // visited counts a key.
@@ -94,7 +96,9 @@ func (w *walker) foreign() error {
 		{append(formatKey(), 0), ceilingKey()},
 		{append(ceilingKey(), 0), {tableName}},
 		{{tableEvent + 1}, {tableRetry}},
-		{{tableRetry + 1}, nil},
+		{{tableRetry + 1}, {tableJournal}},
+		{{tableRoot + 1}, {tableHistory}},
+		{{tableHistory + 1}, nil},
 	}
 	for _, b := range between {
 		err := w.each(b[0], b[1], func(key, _ []byte) error {
@@ -337,6 +341,34 @@ func (w *walker) retries() error {
 	return w.each([]byte{tableRetry}, []byte{tableRetry + 1}, func(key, value []byte) error {
 		w.report.Retries++
 		if _, err := parseRetry(key, value); err != nil {
+			w.report.problem("%v", err)
+		}
+		return nil
+	})
+}
+
+// journal checks the journal.
+func (w *walker) journal() error {
+	c := &journalCheck{
+		ended: w.ctx.Err, report: &w.report.Journal, reader: w.db, store: w.id,
+		begin: func(uint64) {}, moved: func(_, bytes uint64) { w.progress.moved(0, bytes) }, // which began long ago
+	}
+	if err := c.file(w.dir.fs, w.dir.path); err != nil {
+		return err
+	}
+	err := c.all()
+	for _, problem := range w.report.Journal.Problems {
+		w.report.problem("%s", problem)
+	}
+	w.report.MoreProblems += w.report.Journal.MoreProblems
+	return err
+}
+
+// history goes over the rows for charts.
+func (w *walker) history() error {
+	return w.each([]byte{tableHistory}, []byte{tableHistory + 1}, func(key, value []byte) error {
+		w.report.Rows++
+		if _, _, err := parseRow(key, value); err != nil {
 			w.report.problem("%v", err)
 		}
 		return nil
