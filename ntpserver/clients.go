@@ -139,8 +139,13 @@ func (c *Clients) note(addr netip.Addr, k key, a *Arrival, utc int64, first byte
 
 // List returns the clients that were heard last, the latest first, at most n.
 func (c *Clients) List(n int) []Client {
-	list := make([]Client, 0, len(c.records.sets)*setLen) // no allocation while a set is locked
+	// No allocation while a set is locked, and none for a table that is all but empty: the list may
+	// be asked for every few seconds. Who comes meanwhile is left out.
+	list := make([]Client, 0, c.records.len())
 	c.records.each(func(k key, r *record) {
+		if len(list) == cap(list) {
+			return
+		}
 		list = append(list, Client{
 			Addr:        k.addr(r.v4),
 			Version:     r.version,

@@ -61,7 +61,7 @@ func receiveOf(reply []byte) uint64 { return binary.BigEndian.Uint64(reply[recei
 func TestClientsList(t *testing.T) {
 	c := newClients(t, 0, Policy{Deny: prefixes("203.0.113.0/24")})
 	r := responderOver(c)
-	if got := c.List(10); len(got) != 0 {
+	if got := c.List(10); len(got) != 0 || cap(got) != 0 {
 		t.Errorf("at first: %v", got)
 	}
 	respondAt(r, "192.0.2.1", plain(3, ntp.ModeClient), 1*time.Second, 1)

@@ -135,7 +135,7 @@ func TestPolicyOverLoopback(t *testing.T) {
 	if counts[DropDenied] != 3 || counts[Answered] != 2 || counts[KissRate] != uint64(kisses) || counts[AnsweredLeak] != uint64(48-kisses) || kisses < 12 {
 		t.Errorf("%v", counts)
 	}
-	if got := s.Clients(9); len(got) != 1 || got[0].Requests != 53 || got[0].Drops != uint64(3+kisses) {
+	if got := s.Clients(9); s.Remembered() != 1 || len(got) != 1 || got[0].Requests != 53 || got[0].Drops != uint64(3+kisses) {
 		t.Errorf("%+v", got)
 	}
 	if err := s.SetPolicy(Policy{}); err != nil {

@@ -183,5 +183,8 @@ func (s *Server) Counts() Counts {
 // contradicts itself or is out of range.
 func (s *Server) SetPolicy(p Policy) error { return s.clients.SetPolicy(p) }
 
+// Remembered returns how many clients Clients has to choose from.
+func (s *Server) Remembered() int { return s.clients.records.len() }
+
 // Clients returns the clients heard last, the latest first, at most n of them.
 func (s *Server) Clients(n int) []Client { return s.clients.List(n) }

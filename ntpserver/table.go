@@ -134,6 +134,12 @@ func (s *set[V]) oldest(tick uint32) int {
 	return oldest
 }
 
+// len returns how many entries there are.
+func (t *table[V]) len() (n int) {
+	t.each(func(key, *V) { n++ })
+	return n
+}
+
 // each calls f for every entry, set by set.
 func (t *table[V]) each(f func(key, *V)) {
 	for i := range t.sets {

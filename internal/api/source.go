@@ -81,22 +81,15 @@ func statusWords() []statusWord {
 	}
 }
 
+// StatusWord returns the word for a status.
+func StatusWord(s discipline.Status) string { return wordOf(s).word }
+
 // wordOf returns what a status is called.
 func wordOf(s discipline.Status) statusWord {
 	if all := statusWords(); int(s) < len(all) {
 		return all[s]
 	}
 	return statusWord{fmt.Sprintf("status_%d", s), "this server does not know why"}
-}
-
-// agrees reports whether the majority is with a source, be it followed or not.
-func agrees(s discipline.Status) bool {
-	switch s {
-	case discipline.Selected, discipline.Combined, discipline.Outlier, discipline.NotPreferred, discipline.TooFew, discipline.Missing:
-		return true
-	default:
-		return false
-	}
 }
 
 func (s *nodeService) Sources(context.Context, *connect.Request[rpc.SourcesRequest]) (*connect.Response[rpc.SourcesResponse], error) {
@@ -161,7 +154,7 @@ func summaryMessage(sources []Source) *rpc.SourceSummary {
 		if s.Reach != 0 {
 			m.Reachable++
 		}
-		if agrees(s.Status) {
+		if s.Status.Agrees() {
 			m.Agree++
 		}
 	}

@@ -31,7 +31,7 @@ func newSourceCollector() sourceCollector {
 		outcomes: prometheus.NewDesc("truechimer_source_outcomes_total", "Polls of a source, and datagrams that came for it, by what became of them.", append(labels, "outcome"), nil),
 		metrics: []sourceMetric{
 			gauge("selected", "1 for the source that is followed.", false, func(s *Source) float64 { return flag(s.Status == discipline.Selected) }),
-			gauge("agrees", "1 when the majority agrees with the source.", false, func(s *Source) float64 { return flag(agrees(s.Status)) }),
+			gauge("agrees", "1 when the majority agrees with the source.", false, func(s *Source) float64 { return flag(s.Status.Agrees()) }),
 			gauge("weight_ratio", "Share of the source in the estimate, 0 to 1.", false, func(s *Source) float64 { return s.Weight }),
 			gauge("reach", "Last eight polls as bits, 0 to 255; 0 is unreachable.", false, func(s *Source) float64 { return float64(s.Reach) }),
 			gauge("poll_interval_seconds", "Poll interval now.", false, func(s *Source) float64 { return math.Ldexp(1, int(s.PollLog2)) }),

@@ -212,6 +212,14 @@ func (s *Snapshot) ErrorBound(mono time.Duration) time.Duration {
 	return s.errorBoundAfter(mono - s.Mono())
 }
 
+// SystemErrorBound is ErrorBound of the system clock.
+func (s *Snapshot) SystemErrorBound(mono time.Duration) time.Duration {
+	if s.System.State == Unsynchronised {
+		return math.MaxInt64
+	}
+	return s.System.errorBoundAfter(mono - s.Mono())
+}
+
 // Claims reports whether an error bound can be claimed at all.
 func (s *Snapshot) Claims() bool { return s.State != Unsynchronised }
 

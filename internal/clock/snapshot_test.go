@@ -108,3 +108,17 @@ func TestUTCAcrossLeap(t *testing.T) {
 		t.Errorf("without a leap UTC(300) is %d, want 5200", got)
 	}
 }
+
+func TestSystemErrorBound(t *testing.T) {
+	s := &Snapshot{
+		Judgement: Judgement{State: Unsynchronised},
+		System:    Judgement{State: Holdover, RootDispersion: time.Millisecond, GrowthPPM: 15, ResidualOffset: -time.Second},
+	}
+	if got, want := s.SystemErrorBound(1000*time.Second), time.Second+16*time.Millisecond; got != want {
+		t.Errorf("SystemErrorBound = %v, want %v", got, want)
+	}
+	s.System.State = Unsynchronised
+	if got := s.SystemErrorBound(0); got != math.MaxInt64 {
+		t.Errorf("SystemErrorBound of a system clock that nobody vouches for = %v", got)
+	}
+}

@@ -74,6 +74,16 @@ const (
 	Missing                    // no required source is among the survivors
 )
 
+// Agrees reports whether the majority is with a source, be it followed or not.
+func (s Status) Agrees() bool {
+	switch s {
+	case Selected, Combined, Outlier, NotPreferred, TooFew, Missing:
+		return true
+	default:
+		return false
+	}
+}
+
 // Verdict is what became of one source.
 type Verdict struct {
 	ID     SourceID

@@ -34,6 +34,7 @@ type fakeNet struct {
 	sources []discipline.SourceOptions // opened, by id
 	closed  map[discipline.SourceID]bool
 	samples map[discipline.SourceID][]discipline.Sample
+	told    []Measurement // of PollerOptions.Measured
 	reach   map[discipline.SourceID][]uint8
 	want    time.Duration // the interval that the discipline wants
 }
@@ -263,6 +264,7 @@ func (n *fakeNet) poll(sources ...Source) *Poller {
 	n.t.Helper()
 	p, err := New(PollerOptions{
 		Sources: sources, Sink: n, Timeline: n.timeline, Scale: plainScale{}, Pivot: n.start.UnixNano(), Precision: -25,
+		Measured:  func(_ Source, m Measurement) { n.told = append(n.told, m) },
 		Addresses: n.addresses, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Resolve: n.resolve, Dial: n.dial,
 	})
 	if err != nil {

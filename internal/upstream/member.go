@@ -268,6 +268,7 @@ func (p *Poller) good(m *member, o Outcome, now time.Duration) {
 	}
 	m.last, m.sampled = o.Measurement, true
 	m.last.Server = m.addr
+	p.opts.Measured(m.source.Source, m.last)
 	m.association.SetPoll(p.opts.Sink.Add(m.id, o.Sample))
 }
 

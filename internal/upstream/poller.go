@@ -88,7 +88,10 @@ type PollerOptions struct {
 	Precision ntp.Precision
 	// Addresses returns this host's: a server that follows one of them is refused.
 	Addresses func() []netip.Addr
-	Logger    *slog.Logger
+	// Measured is told of every measurement that is handed to the Sink, before it is. Like the
+	// Sink it is called by the goroutine of Run. Nil: nobody is.
+	Measured func(Source, Measurement)
+	Logger   *slog.Logger
 
 	// The network; tests replace it. Nil: the real one.
 	Resolve func(ctx context.Context, host string) ([]netip.AddrPort, error)
@@ -138,6 +141,9 @@ func New(opts PollerOptions) (*Poller, error) {
 	}
 	if opts.Addresses == nil {
 		opts.Addresses = func() []netip.Addr { return nil }
+	}
+	if opts.Measured == nil {
+		opts.Measured = func(Source, Measurement) {}
 	}
 	if opts.Resolve == nil {
 		opts.Resolve = Resolve

@@ -61,6 +61,9 @@ func TestPoller(t *testing.T) {
 		if m := st.Measurement; !st.Measured || m.Server != at || m.Offset().Abs() > 1 || !m.Stamped || !m.Departed || m.Header != st.Header || st.Header.Stratum != 2 {
 			t.Errorf("measurement %+v", m)
 		}
+		if len(n.told) != len(samples) || n.told[len(n.told)-1] != st.Measurement {
+			t.Errorf("told of %d measurements of %d, the last %+v", len(n.told), len(samples), n.told[len(n.told)-1])
+		}
 		for i, r := range n.reach[0] {
 			if want := uint8(1<<(i+1) - 1); r != want {
 				t.Errorf("reach %08b after %d polls", r, i+1)
