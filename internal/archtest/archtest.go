@@ -50,6 +50,7 @@ func levels() []level {
 		{dir: "internal/daemon", level: 4},
 		{dir: "internal/archtest", level: 4},
 		{dir: "hack/...", level: 4},
+		{dir: "contrib", level: 4},
 
 		{dir: "internal/api", level: 3},
 		{dir: "internal/web", level: 3},
@@ -58,6 +59,10 @@ func levels() []level {
 		{dir: "internal/demo", level: 3},
 
 		{dir: "internal/compliance", level: 2},
+		{dir: "internal/alert", level: 2},
+		{dir: "internal/fleet", level: 2},
+		{dir: "internal/history", level: 2},
+		{dir: "internal/report", level: 2},
 		{dir: "internal/cluster", level: 2},
 		{dir: "internal/upstream", level: 2},
 		{dir: "internal/load", level: 2},

@@ -58,12 +58,14 @@ func run(introFile string, set io.Reader, page io.Writer) error {
 // contract is what the proto files describe.
 type contract struct {
 	services []protoreflect.ServiceDescriptor // in the order of serviceOrder
-	messages []protoreflect.MessageDescriptor // in the order of their services' files
+	messages []protoreflect.MessageDescriptor // in the order of their services' files, each before those that it imports
 	enums    []protoreflect.EnumDescriptor
 }
 
 // serviceOrder is the order of the services on the page: what most callers want first.
-func serviceOrder() []string { return []string{"ClockService", "StreamService", "NodeService"} }
+func serviceOrder() []string {
+	return []string{"ClockService", "StreamService", "NodeService", "EvidenceService"}
+}
 
 // parse reads a descriptor set. What a map is made of is no message of ours.
 func parse(set []byte) (contract, error) {
@@ -85,20 +87,32 @@ func parse(set []byte) (contract, error) {
 	rank := func(s protoreflect.ServiceDescriptor) int { return slices.Index(serviceOrder(), string(s.Name())) }
 	slices.SortFunc(c.services, func(a, b protoreflect.ServiceDescriptor) int { return rank(a) - rank(b) })
 	var errs []error
+	told := make(map[string]bool)
 	for _, s := range c.services {
 		if rank(s) < 0 {
 			errs = append(errs, fmt.Errorf("%s has no place in serviceOrder of hack/cmd/apidoc; give it one", s.Name()))
 		}
-		f := s.ParentFile()
-		for i := range f.Messages().Len() {
-			c.messages = append(c.messages, f.Messages().Get(i))
-		}
-		for i := range f.Enums().Len() {
-			c.enums = append(c.enums, f.Enums().Get(i))
-		}
+		c.file(s.ParentFile(), told)
 	}
 	if len(c.services) == 0 {
 		errs = append(errs, errors.New("the descriptor set has no service"))
 	}
 	return c, errors.Join(errs...)
+}
+
+// file adds what a file describes, and the files that it imports, but for those that were told.
+func (c *contract) file(f protoreflect.FileDescriptor, told map[string]bool) {
+	if told[f.Path()] {
+		return
+	}
+	told[f.Path()] = true
+	for i := range f.Messages().Len() {
+		c.messages = append(c.messages, f.Messages().Get(i))
+	}
+	for i := range f.Enums().Len() {
+		c.enums = append(c.enums, f.Enums().Get(i))
+	}
+	for i := range f.Imports().Len() {
+		c.file(f.Imports().Get(i), told)
+	}
 }
