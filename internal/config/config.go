@@ -29,6 +29,17 @@ type Config struct {
 	API     API
 	// Principals are whom the API knows, at most 1024.
 	Principals []Principal
+	Journal    Journal
+	Profiles   []Profile // at most 16
+	Alerts     []Alert   // at most 16
+	Monitors   []Monitor // at most 64
+}
+
+// Journal says how long the evidence is kept, and where its heads are handed out.
+type Journal struct {
+	RawDays      int    // measurements, and the clock second by second
+	EvidenceDays int    // all else; 0: see EvidenceKept
+	HeadFile     string // path; empty: none
 }
 
 // Node says which appliance this is and where its data are.
@@ -54,6 +65,8 @@ type Clock struct {
 	// socket, or the loopback address and port of its command port.
 	Chronyd    string
 	ErrorLimit time.Duration
+	// SourceDeviation is how far one source may be from the median of the others.
+	SourceDeviation time.Duration
 }
 
 // The values of Clock.Chronyd that name no address.
@@ -117,6 +130,8 @@ type API struct {
 	// Anonymous are the rights of those who show no credential; nil: see AnonymousRights.
 	Anonymous []string
 	AccessLog string // path; empty: the log
+
+	OpenHealth, OpenMetrics bool // whether those who may not read get health and metrics
 }
 
 const (
@@ -140,6 +155,8 @@ func Default() Config {
 			FollowStratum: 10,
 			Chronyd:       ChronydAuto,
 			ErrorLimit:    time.Second,
+
+			SourceDeviation: 5 * time.Millisecond,
 		},
 		NTP: NTP{
 			Listen:       []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:11123")},
@@ -150,7 +167,9 @@ func Default() Config {
 		},
 		HLC:   HLC{MaxLead: time.Second, Window: 250 * time.Millisecond},
 		Store: Store{Reserve: 256 << 20},
-		API:   API{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:8123")}},
+		API:   API{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:8123")}, OpenHealth: true},
+
+		Journal: Journal{RawDays: 30},
 	}
 }
 
@@ -198,6 +217,9 @@ func (c Config) Adopt(next Config) (Config, error) {
 	}
 	adopted.Sources = slices.Clone(next.Sources)
 	adopted.Principals = slices.Clone(next.Principals)
+	adopted.Profiles = slices.Clone(next.Profiles)
+	adopted.Alerts = slices.Clone(next.Alerts)
+	adopted.Monitors = slices.Clone(next.Monitors)
 	if err := adopted.Validate(); err != nil {
 		return c, err
 	}
@@ -215,8 +237,8 @@ type Change struct {
 	Refused string
 }
 
-// Diff lists the keys whose values differ, in the order of the file. Sources and principals
-// are known by their names there: source[NAME] is one that came or went,
+// Diff lists the keys whose values differ, in the order of the file. Sources, principals and
+// what else there can be many of are known by their names there: source[NAME] is one that came or went,
 // source[NAME].min_poll a key of one that stayed.
 func Diff(old, next Config) []Change {
 	var changes []Change

@@ -39,6 +39,7 @@ local_stratum = 15
 follow_stratum = 0x1
 chronyd = "[::1]:323"
 error_limit = "50ms"
+source_deviation = "1ms"
 
 [[source]]
 address = "[2001:db8::1]:1123"
@@ -92,6 +93,8 @@ client_ca = "ca.pem"
 plaintext_on_network = true
 anonymous = []
 access_log = "refused.log"
+open_health = false
+open_metrics = true
 
 [[principal]]
 name = "orders"
@@ -107,6 +110,57 @@ append_bytes_per_second = "2MiB"
 name = "nobody"
 certificate = "Nobody at all"
 rights = []
+
+[journal]
+raw_days = 3660
+evidence_days = 36_525
+head_file = "/mnt/audit/heads"
+
+[[profile]]
+name = "desk"
+rule = "mifid-100us"
+tolerance = "50ms"
+warn = "40ms"
+min_sources = 4
+min_nist = 2
+min_sites = 0
+pre_open = "23:59"
+zone = "Asia/Tokyo"
+calendar = "daily"
+holidays = ["2026-11-27",
+  "2026-12-24"]
+retention_days = 36_525
+self_report_percent = 1_000_000
+self_report_count = 1000
+
+[[profile]] # all else as the rule says
+name = "finra-50ms"
+
+[[alert]]
+name = "on-call"
+type = "webhook"
+url = "https://hooks.example.net/services/s3cret?key=s3cret"
+token_file = "/etc/token"
+ca_file = "/etc/ca.pem"
+critical_only = true
+heartbeat = "0s"
+
+[[alert]]
+name = "am"
+type = "alertmanager"
+url = "http://127.0.0.1:9093"
+
+[[monitor]]
+name = "trading"
+hosts = ["matching1.example.net", "10.1.2.0/28", "10.1.3.10-10.1.3.29"]
+exclude = ["10.1.2.3"]
+interval = "8s"
+profile = "desk"
+
+[[monitor]]
+name = "rest"
+hosts = ["10.2.0.1"]
+profile = "pci-10.6"
 `
 
 func fullConfig() Config {
@@ -121,6 +175,7 @@ func fullConfig() Config {
 		Clock: Clock{
 			Mode: ModeVirtual, MinSources: 3, StepUpdates: 1000, SlewMaxPPM: 100_000, LeapFile: "/usr/share/zoneinfo/leap-seconds.list",
 			LocalStratum: 15, FollowStratum: 1, Chronyd: "[::1]:323", ErrorLimit: 50 * time.Millisecond,
+			SourceDeviation: time.Millisecond,
 		},
 		Sources: []Source{
 			{
@@ -144,7 +199,7 @@ func fullConfig() Config {
 		Store: Store{Reserve: 2 << 30},
 		API: API{
 			Listen: at("[::1]:8123"), TLSCert: "/etc/api.pem", TLSKey: "/etc/api.key", ClientCA: "ca.pem", PlaintextOnNetwork: true,
-			Anonymous: []string{}, AccessLog: "refused.log",
+			Anonymous: []string{}, AccessLog: "refused.log", OpenMetrics: true,
 		},
 		Principals: []Principal{
 			{
@@ -152,6 +207,29 @@ func fullConfig() Config {
 				Rights: []string{"read", "append"}, Streams: []string{"orders/", "a"}, Calls: 1, TimestampsPerSecond: 1e9, AppendBytesPerSecond: 2 << 20,
 			},
 			{Name: "nobody", Certificate: "Nobody at all", Rights: []string{}, Calls: 1024, TimestampsPerSecond: 200_000_000},
+		},
+		Journal: Journal{RawDays: 3660, EvidenceDays: 36_525, HeadFile: "/mnt/audit/heads"},
+		Profiles: []Profile{
+			{
+				Name: "desk", Rule: "mifid-100us", Tolerance: new(50 * time.Millisecond), Warn: new(40 * time.Millisecond),
+				MinSources: new(4), MinNIST: new(2), MinSites: new(0), PreOpen: new("23:59"), Zone: new("Asia/Tokyo"), Calendar: new("daily"),
+				Holidays: []string{"2026-11-27", "2026-12-24"}, RetentionDays: new(36_525), SelfReportPercent: new(1_000_000), SelfReportCount: new(1000),
+			},
+			{Name: "finra-50ms"},
+		},
+		Alerts: []Alert{
+			{
+				Name: "on-call", Type: AlertWebhook, URL: "https://hooks.example.net/services/s3cret?key=s3cret", TokenFile: "/etc/token", CAFile: "/etc/ca.pem",
+				CriticalOnly: true,
+			},
+			{Name: "am", Type: AlertAlertmanager, URL: "http://127.0.0.1:9093", Heartbeat: time.Minute},
+		},
+		Monitors: []Monitor{
+			{
+				Name: "trading", Hosts: []string{"matching1.example.net", "10.1.2.0/28", "10.1.3.10-10.1.3.29"}, Exclude: []string{"10.1.2.3"},
+				Interval: 8 * time.Second, Profile: "desk",
+			},
+			{Name: "rest", Hosts: []string{"10.2.0.1"}, Interval: 64 * time.Second, Profile: "pci-10.6"},
 		},
 	}
 }
@@ -298,6 +376,9 @@ func TestTOMLRoundTrips(t *testing.T) {
 		c.Sources = []Source{DefaultSource("fe80::1%eth0"), DefaultSource("[fe80::1%eth0]:1123"), DefaultSource("nist.gov"), DefaultSource("localhost")}
 		c.Sources[0].ProviderError = 1
 		c.Store.Reserve = 16<<20 + 1
+		// What says nothing is another thing than what is left out.
+		c.Profiles = []Profile{{Name: "house", Tolerance: new(time.Microsecond), Holidays: []string{}, MinSources: new(0), PreOpen: new(PreOpenOff), SelfReportPercent: new(0)}}
+		c.Monitors = []Monitor{{Name: "m", Hosts: []string{"a.example.net"}, Exclude: []string{}, Interval: time.Minute, Profile: "house"}}
 	})
 	for _, c := range []Config{Default(), Tour(), fullConfig(), odd} {
 		text := c.TOML()
@@ -339,6 +420,22 @@ func TestTemplate(t *testing.T) {
 		orders.Token, orders.Rights, orders.Streams = TokenHash("an example"), []string{RightRead, RightIssue, RightAppend}, []string{"orders/"}
 		monitoring.Token, monitoring.Rights, monitoring.Streams = TokenHash("another example"), []string{RightRead}, []string{"orders/", "audit/"}
 		c.Principals = []Principal{orders, monitoring}
+		floor, house, desk := DefaultProfile("trading-floor"), DefaultProfile("house"), DefaultProfile("desk")
+		floor.Rule, floor.MinSites = "mifid-100us", new(2)
+		house.Tolerance = new(5 * time.Millisecond)
+		desk.Rule, desk.Tolerance, desk.Warn = "finra-50ms", new(50*time.Millisecond), new(25*time.Millisecond)
+		desk.MinSources, desk.MinNIST, desk.MinSites = new(3), new(1), new(2)
+		desk.PreOpen, desk.Zone, desk.Calendar, desk.Holidays = new("09:00"), new("America/New_York"), new("nyse"), []string{"2026-11-27"}
+		desk.RetentionDays, desk.SelfReportPercent, desk.SelfReportCount = new(2557), new(200), new(10)
+		c.Profiles = []Profile{DefaultProfile("finra-50ms"), floor, house, desk}
+		onCall, hook := DefaultAlert("on-call"), DefaultAlert("hook")
+		onCall.Type, onCall.URL = AlertAlertmanager, "http://alertmanager.example.net:9093"
+		hook.Type, hook.URL = AlertWebhook, "https://hooks.example.net/truechimer"
+		c.Alerts = []Alert{onCall, hook}
+		trading, servers := DefaultMonitor("trading"), DefaultMonitor("servers")
+		trading.Hosts, trading.Profile = []string{"matching1.example.net", "10.1.2.0/28", "10.1.3.10-10.1.3.29"}, "finra-50ms"
+		servers.Hosts, servers.Exclude, servers.Profile = []string{"10.0.0.0/28"}, []string{"10.0.0.7"}, "finra-50ms"
+		c.Monitors = []Monitor{trading, servers}
 	}), got)
 	for _, section := range sectionNames() {
 		for _, name := range keysOf(section) {
@@ -398,10 +495,12 @@ func TestDiffAndAdopt(t *testing.T) {
 			live = append(live, c.Key)
 		}
 	}
-	diff(t, "live keys", []string{"clock.min_sources", "clock.local_stratum", "clock.follow_stratum", "clock.chronyd", "clock.error_limit",
+	diff(t, "live keys", []string{"clock.min_sources", "clock.local_stratum", "clock.follow_stratum", "clock.chronyd", "clock.error_limit", "clock.source_deviation",
 		"source[one/'two']", "source[Pool.example.org.]", "source[time-a-g.NIST.gov:123]",
 		"ntp.allow", "ntp.deny", "ntp.rate_interval", "ntp.rate_burst", "ntp.rate_kiss", "ntp.rate_private",
-		"hlc.max_lead", "api.anonymous", "principal[orders]", "principal[nobody]"}, live)
+		"hlc.max_lead", "api.anonymous", "api.open_health", "api.open_metrics", "principal[orders]", "principal[nobody]",
+		"journal.raw_days", "journal.evidence_days", "journal.head_file", "profile[desk]", "profile[finra-50ms]",
+		"alert[on-call]", "alert[am]", "monitor[trading]", "monitor[rest]"}, live)
 }
 
 // TestChangeForALog: a change of every kind of key, as a log shows it.

@@ -99,7 +99,16 @@ func text[C any](at func(*C) *string, want string, check func(string) string) fi
 
 // number is a key whose value is an integer from low to high, which T can hold.
 func number[C any, T int | uint8 | uint16](at func(*C) *T, low, high int64) field[C] {
-	want := fmt.Sprintf("%d to %d", low, high)
+	return integer(at, fmt.Sprintf("%d to %d", low, high), func(n int64) bool { return n >= low && n <= high })
+}
+
+// numberOrNone is a key whose value is an integer from low to high, or 0, which means none.
+func numberOrNone[C any, T int | uint8 | uint16](at func(*C) *T, none string, low, high int64) field[C] {
+	return integer(at, fmt.Sprintf("0 for %s, or %d to %d", none, low, high), func(n int64) bool { return n == 0 || n >= low && n <= high })
+}
+
+// integer is a key whose value is an integer that is within its range, which T can hold.
+func integer[C any, T int | uint8 | uint16](at func(*C) *T, want string, within func(int64) bool) field[C] {
 	written := func(c *C) string { return strconv.FormatInt(int64(*at(c)), 10) }
 	return field[C]{
 		want: want,
@@ -109,7 +118,7 @@ func number[C any, T int | uint8 | uint16](at func(*C) *T, low, high int64) fiel
 			}
 			// Base 0 reads what TOML has: 0x, 0o, 0b and underscores.
 			n, err := strconv.ParseInt(v.text, 0, 64)
-			if err != nil || n < low || n > high {
+			if err != nil || !within(n) {
 				return []fault{{text: fmt.Sprintf("want %s, not %s", want, clipped(v.text))}}
 			}
 			*at(c) = T(n)

@@ -41,7 +41,10 @@ const (
 
 	rateIntervalMin, rateIntervalMax = time.Millisecond, time.Hour
 	rateBurstMax                     = 1_000_000
-	rateKissMax                      = 1 << 16
+
+	deviationMin, deviationMax = time.Microsecond, time.Minute
+	rawDaysMax                 = 3660
+	rateKissMax                = 1 << 16
 )
 
 // pathRange is what a path may be that can be left out.
@@ -118,6 +121,11 @@ func keys() []key {
 			section: "clock", name: "error_limit", live: true,
 			doc:   "The error bound above which the clock no longer counts as synchronised, and the node as ready.",
 			field: duration(func(c *Config) *time.Duration { return &c.Clock.ErrorLimit }, errorLimitMin, errorLimitMax),
+		}, {
+			section: "clock", name: "source_deviation", live: true,
+			doc: "An alarm is raised for a source that is farther from the median of the others than that, whether or not it is outvoted: a step " +
+				"of a whole time scale can hide within what servers far away may be wrong by.",
+			field: duration(func(c *Config) *time.Duration { return &c.Clock.SourceDeviation }, deviationMin, deviationMax),
 		}, {
 			section: "ntp", name: "listen",
 			doc: "Where time is served, over UDP. The default reaches this machine only. Ports below 1024 need " +
@@ -210,7 +218,7 @@ func keys() []key {
 		}, {
 			section: "api", name: "anonymous", live: true,
 			doc: "The rights of those who show neither a token nor a certificate, for all streams. Left out: everything while there is no " +
-				"[[principal]], nothing once there is one. Health endpoints answer everybody, metrics who has the right to read.",
+				"[[principal]], nothing once there is one.",
 			field: words(func(c *Config) *[]string { return &c.API.Anonymous }, len(Rights()), rightsRange, wordsText(Rights()), rightFault),
 		}, {
 			section: "api", name: "access_log",
@@ -218,6 +226,30 @@ func keys() []key {
 				"SIGHUP. Left empty: they go to the log.",
 			usual: `"/var/log/truechimer/refused.log"`,
 			field: text(func(c *Config) *string { return &c.API.AccessLog }, pathRange, noPathFault),
+		}, {
+			section: "api", name: "open_health", live: true,
+			doc:   "Health endpoints (/livez, /healthz, /readyz) answer everybody; else only who has the right to read.",
+			field: boolean(func(c *Config) *bool { return &c.API.OpenHealth }),
+		}, {
+			section: "api", name: "open_metrics", live: true,
+			doc:   "Metrics (/metrics) are told to everybody; else only to who has the right to read.",
+			field: boolean(func(c *Config) *bool { return &c.API.OpenMetrics }),
+		}, {
+			section: "journal", name: "raw_days", live: true,
+			doc: "How long every measurement, with its four timestamps, and the clock second by second are kept. What they come to " +
+				"is kept for as long as the evidence.",
+			field: number(func(c *Config) *int { return &c.Journal.RawDays }, 1, rawDaysMax),
+		}, {
+			section: "journal", name: "evidence_days", live: true,
+			doc: "How long all else is kept: results of synchronisation, hourly summaries, breaches, alarms, changes of state and " +
+				"configuration. 0: as long as the longest of the profiles wants, seven years at the least.",
+			field: number(func(c *Config) *int { return &c.Journal.EvidenceDays }, 0, retentionDaysMax),
+		}, {
+			section: "journal", name: "head_file", live: true,
+			doc: "A file that each signed head of the journal is appended to, one a minute: best on another machine. Whoever has a head can prove " +
+				"later that nothing before it was changed.",
+			usual: `"/mnt/audit/truechimer.heads"`,
+			field: text(func(c *Config) *string { return &c.Journal.HeadFile }, pathRange, noPathFault),
 		},
 	}
 }

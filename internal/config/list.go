@@ -25,6 +25,9 @@ type listed struct {
 func lists() []listed {
 	return []listed{
 		listOf(sourceSection, "clock", sourcesMax, sourceKeys(), func(c *Config) *[]Source { return &c.Sources }, sourceWords()),
+		listOf(monitorSection, "journal", monitorsMax, monitorKeys(), func(c *Config) *[]Monitor { return &c.Monitors }, monitorWords()),
+		listOf(alertSection, "journal", alertsMax, alertKeys(), func(c *Config) *[]Alert { return &c.Alerts }, alertWords()),
+		listOf(profileSection, "journal", profilesMax, profileKeys(), func(c *Config) *[]Profile { return &c.Profiles }, profileWords()),
 		listOf(principalSection, "api", principalsMax, principalKeys(), func(c *Config) *[]Principal { return &c.Principals }, principalWords()),
 	}
 }

@@ -323,7 +323,8 @@ func (r *reader) crossCheck() {
 		}
 		s.complete()
 	}
-	faults = slices.Concat(faults, crossChecks(&r.config), sourceChecks(&r.config), accessChecks(&r.config))
+	faults = slices.Concat(faults, crossChecks(&r.config), sourceChecks(&r.config), accessChecks(&r.config),
+		profileChecks(&r.config), alertChecks(&r.config), monitorChecks(&r.config))
 	for _, f := range faults {
 		if slices.ContainsFunc(f.keys, func(k string) bool { return r.faulty[k] }) {
 			continue
