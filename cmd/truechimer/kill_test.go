@@ -72,6 +72,7 @@ func TestKill(t *testing.T) {
 			t.Fatalf("seed %d: %v to %v and %v to %v overlap", *seedFlag, all[i].first, all[i].last, all[i+1].first, all[i+1].last)
 		}
 	}
+	wantWholeJournal(t, serveTest(t, dir, "--config", config), lives)
 	t.Logf("seed %d: answered in %d lives %d Now, %d ranges, %d Observe; %v ahead in the end",
 		*seedFlag, lives, calls[0], calls[1], calls[2], time.Until(greatest.Time()).Round(time.Millisecond))
 	if slices.Min(calls[:]) < lives {
@@ -172,4 +173,37 @@ func now(ctx context.Context, clock rpcconnect.ClockServiceClient, count int64) 
 	}
 	first := hlc.Timestamp(r.Msg.Timestamp)
 	return issued{first, first + hlc.Timestamp(r.Msg.Count-1)}, nil
+}
+
+// wantWholeJournal wants a journal in which nothing is wrong, and in which starts stand, most of them
+// after a stop that was none.
+func wantWholeJournal(t *testing.T, s *server, starts int) {
+	t.Helper()
+	evidence := rpcconnect.NewEvidenceServiceClient(http.DefaultClient, "http://"+s.api)
+	stream, err := evidence.VerifyJournal(t.Context(), connect.NewRequest(&rpc.VerifyJournalRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	var last *rpc.VerifyJournalResponse
+	for stream.Receive() {
+		last = stream.Msg()
+	}
+	if stream.Err() != nil || !last.GetDone() || len(last.Problems) > 0 {
+		t.Errorf("the journal after all that: %v, %v", last, stream.Err())
+	}
+	m, err := evidence.Journal(t.Context(), connect.NewRequest(&rpc.JournalRequest{Kinds: []string{"started"}, Limit: 1000}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unclean := 0
+	for _, r := range m.Msg.Records {
+		if !r.Entry.GetStarted().Clean {
+			unclean++
+		}
+	}
+	// A life that ends within a few milliseconds is not on record.
+	if n := len(m.Msg.Records); n < starts/2 || unclean < n-1 {
+		t.Errorf("%d starts are on record, %d of them after a crash; there were %d", n, unclean, starts)
+	}
 }

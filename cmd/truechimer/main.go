@@ -111,6 +111,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 server unreachable,
 		newAppend(client), newRead(client), newWatch(client), newStreams(client), newCut(client),
 		newBackup(client), newRestore(client), newVerify(client),
 		newClock(client), newHLC(client),
+		newCheck(client), newReport(client), newBreach(client), newHosts(client), newAlert(client), newJournal(client),
 		newConfig(client), newToken(client),
 		newVersion(client),
 	)

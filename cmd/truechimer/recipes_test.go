@@ -34,7 +34,7 @@ func TestRecipes(t *testing.T) {
 	}
 	recipes := recipesOf(string(page))
 	calls := 0
-	for _, file := range []protoreflect.FileDescriptor{rpc.File_truechimer_v1_clock_proto, rpc.File_truechimer_v1_stream_proto, rpc.File_truechimer_v1_node_proto} {
+	for _, file := range []protoreflect.FileDescriptor{rpc.File_truechimer_v1_clock_proto, rpc.File_truechimer_v1_stream_proto, rpc.File_truechimer_v1_node_proto, rpc.File_truechimer_v1_evidence_proto} {
 		for i := range file.Services().Len() {
 			calls += file.Services().Get(i).Methods().Len()
 		}
@@ -42,7 +42,7 @@ func TestRecipes(t *testing.T) {
 	if len(recipes) != calls {
 		t.Fatalf("%d recipes for %d calls", len(recipes), calls)
 	}
-	refused := map[protoreflect.Name]bool{"AcceptClock": true, "MakeStep": true, "Rebase": true}
+	refused := map[protoreflect.Name]string{"AcceptClock": "failed_precondition", "MakeStep": "failed_precondition", "Rebase": "failed_precondition", "Acknowledge": "not_found"}
 	s := serveSynchronised(t)
 	backups := t.TempDir()
 	var watch *recipe
@@ -61,10 +61,8 @@ func TestRecipes(t *testing.T) {
 			}
 		case r.call.IsStreamingServer():
 			r.stream(t, "")
-		case refused[r.call.Name()]:
-			r.one(t, "failed_precondition")
 		default:
-			r.one(t, "")
+			r.one(t, refused[r.call.Name()])
 		}
 	}
 	if watch == nil {
@@ -158,7 +156,8 @@ func (r *recipe) one(t *testing.T, code string) {
 		return
 	}
 	var refusal struct{ Code, Message string }
-	if err := json.Unmarshal([]byte(body), &refusal); err != nil || status != "400" || refusal.Code != code || refusal.Message == "" {
+	want := map[string]string{"failed_precondition": "400", "not_found": "404"}[code]
+	if err := json.Unmarshal([]byte(body), &refusal); err != nil || status != want || refusal.Code != code || refusal.Message == "" {
 		t.Errorf("%s: status %s, %s; want %s", r.call.Name(), status, body, code)
 	}
 }

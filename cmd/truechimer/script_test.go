@@ -23,6 +23,7 @@ import (
 // TestScript runs the scripts in testdata/script: the command line as its users see it.
 //
 //	exits CODE ARGS...    runs truechimer, which must exit with CODE; see stdout, stderr
+//	until PATTERN ARGS... runs truechimer until its output matches, for 20 s
 //	serve ARGS...         starts truechimer serve, and sets $NTP and $API
 //	signal NAME           sends it HUP, TERM, INT or KILL
 //	log PATTERN           waits until its log matches
@@ -43,7 +44,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": scriptExits, "serve": scriptServe, "signal": scriptSignal, "log": scriptLog, "ended": scriptEnded,
+			"exits": scriptExits, "until": scriptUntil, "serve": scriptServe, "signal": scriptSignal, "log": scriptLog, "ended": scriptEnded,
 			"ntp": scriptNTP, "chronyd": scriptChronyd, "http": scriptHTTP, "expand": scriptExpand, "ahead": scriptAhead, "masked": scriptMasked,
 			"pki": scriptPKI,
 		},
@@ -68,6 +69,19 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile("(?m)" + args[0])
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		_ = ts.Exec("truechimer", args[1:]...) // the output tells
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("the output never matches %s", args[0])
+		}
 	}
 }
 
@@ -204,7 +218,11 @@ func TestHelp(t *testing.T) {
 					t.Errorf("--help has a line of %d bytes: %s", len(line), line)
 				}
 			}
-			if code, out, log := run("--no-such-flag"); code != exitUsage || out != "" || log != "truechimer: unknown flag: --no-such-flag; see "+cmd.CommandPath()+" --help\n" {
+			usage := exitUsage
+			if cmd.Name() == "check" && cmd.Parent().Parent() == nil {
+				usage = pluginUnknown // 2 would be taken for a clock that is wrong
+			}
+			if code, out, log := run("--no-such-flag"); code != usage || out != "" || log != "truechimer: unknown flag: --no-such-flag; see "+cmd.CommandPath()+" --help\n" {
 				t.Errorf("an unknown flag: exit code %d, stdout %q, stderr %q", code, out, log)
 			}
 			if code, _, log := run("nonsense", "nonsense", "nonsense"); code == 0 || !strings.HasPrefix(log, "truechimer: ") && cmd.Name() != "query" {

@@ -163,11 +163,11 @@ func reload(ctx context.Context, d *daemon.Daemon, file string, log *slog.Logger
 	for _, change := range changes {
 		switch {
 		case change.Live:
-			log.Info("configuration changed", "key", change.Key, "old", change.Old, "new", change.New)
+			log.Info("configuration changed", "key", change.Key, "old", change.JournalledOld(), "new", change.JournalledNew())
 		case change.Refused != "":
-			log.Warn("configuration cannot change", "key", change.Key, "old", change.Old, "new", change.New, "reason", change.Refused)
+			log.Warn("configuration cannot change", "key", change.Key, "old", change.JournalledOld(), "new", change.JournalledNew(), "reason", change.Refused)
 		default:
-			log.Warn("configuration waits for a restart", "key", change.Key, "old", change.Old, "new", change.New)
+			log.Warn("configuration waits for a restart", "key", change.Key, "old", change.JournalledOld(), "new", change.JournalledNew())
 		}
 	}
 	log.Info("configuration reloaded", "changes", len(changes))

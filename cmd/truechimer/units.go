@@ -44,6 +44,7 @@ func parseInstant(s string, now time.Time) (first, last hlc.Timestamp, err error
 // instantFlag is an instant on the command line; which of its timestamps counts depends on what it is for.
 type instantFlag struct {
 	first, last hlc.Timestamp
+	exact       int64 // Unix nanoseconds
 	text        string
 }
 
@@ -53,6 +54,10 @@ func (f *instantFlag) Type() string   { return "time" }
 func (f *instantFlag) Set(s string) (err error) {
 	f.text = s
 	f.first, f.last, err = parseInstant(s, time.Now())
+	f.exact = f.first.Time().UnixNano()
+	if at, notTime := time.Parse(time.RFC3339Nano, s); notTime == nil {
+		f.exact = at.UnixNano() // a tick may begin before it
+	}
 	if err == nil && f.last == 0 {
 		return errors.New("no event has the timestamp 0")
 	}
@@ -209,6 +214,16 @@ func payloadWords(payload []byte) string {
 		return strconv.Quote(text)
 	}
 	return text
+}
+
+// onLine is a text on one line, and one that says nothing to the terminal.
+func onLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // shellWord is a word for the shell to read.

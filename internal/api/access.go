@@ -32,6 +32,11 @@ type Access struct {
 	Principals []Principal
 	// Anonymous are the rights of those who show no credential, for all streams.
 	Anonymous Rights
+	// MetricsOpen lets everybody read the metrics; else that needs the right to read.
+	MetricsOpen bool
+	// HealthClosed has /healthz and /readyz, which say what is wrong, need the right to read; else
+	// everybody may ask. /livez says nothing, and is always open.
+	HealthClosed bool
 }
 
 // Principal is somebody who is known by a token, by a certificate, or by either.
@@ -83,6 +88,19 @@ func rules() map[string]rule {
 		rpcconnect.NodeServiceMakeStepProcedure:    {right: RightAdmin, whole: true},
 		rpcconnect.NodeServiceRebaseProcedure:      {right: RightAdmin, whole: true},
 		rpcconnect.NodeServiceBackupProcedure:      {right: RightAdmin, whole: true},
+
+		// The evidence is about the node as a whole, and what was changed in its configuration, by
+		// whom, is not for everybody.
+		rpcconnect.EvidenceServiceComplianceProcedure:    {right: RightRead, whole: true},
+		rpcconnect.EvidenceServiceBreachesProcedure:      {right: RightRead, whole: true},
+		rpcconnect.EvidenceServiceHostsProcedure:         {right: RightRead, whole: true},
+		rpcconnect.EvidenceServiceHistoryProcedure:       {right: RightRead, whole: true},
+		rpcconnect.EvidenceServiceReportProcedure:        {right: RightRead, whole: true},
+		rpcconnect.EvidenceServiceJournalProcedure:       {right: RightRead, whole: true},
+		rpcconnect.EvidenceServiceJournalHeadProcedure:   {right: RightRead, whole: true},
+		rpcconnect.EvidenceServiceVerifyJournalProcedure: {right: RightRead, whole: true},
+		rpcconnect.EvidenceServiceAcknowledgeProcedure:   {right: RightAdmin, whole: true},
+		rpcconnect.EvidenceServiceTestAlertsProcedure:    {right: RightAdmin, whole: true},
 
 		rpcconnect.StreamServiceAppendProcedure:       {right: RightAppend},
 		rpcconnect.StreamServiceCreateProcedure:       {right: RightAppend},
@@ -152,6 +170,8 @@ type table struct {
 	anonymous    Principal
 	tokens       map[[sha256.Size]byte]*member
 	certificates map[string]*member
+	metricsOpen  bool
+	healthOpen   bool
 }
 
 // member is a principal and what it uses, which outlives the table.
@@ -167,6 +187,8 @@ func newTable(a Access, old *table) (*table, error) {
 		anonymous:    Principal{Rights: a.Anonymous},
 		tokens:       make(map[[sha256.Size]byte]*member),
 		certificates: make(map[string]*member),
+		metricsOpen:  a.MetricsOpen,
+		healthOpen:   !a.HealthClosed,
 	}
 	used := old.usages()
 	names := make(map[string]bool)

@@ -27,7 +27,7 @@ type method struct {
 
 // methods returns every call of the API.
 func methods() (all []method) {
-	for _, file := range []protoreflect.FileDescriptor{rpc.File_truechimer_v1_clock_proto, rpc.File_truechimer_v1_node_proto, rpc.File_truechimer_v1_stream_proto} {
+	for _, file := range []protoreflect.FileDescriptor{rpc.File_truechimer_v1_clock_proto, rpc.File_truechimer_v1_node_proto, rpc.File_truechimer_v1_stream_proto, rpc.File_truechimer_v1_evidence_proto} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
 			for k := range service.Methods().Len() {
@@ -156,10 +156,10 @@ func contentTypeOf(m method) string {
 // rightsWanted is the design: what each right is for. Calls after a star are about the node as a
 // whole.
 var rightsWanted = map[Rights]string{
-	RightRead:   "Status Sources Clients Read Watch Cut Describe List",
+	RightRead:   "Status Sources Clients Read Watch Cut Describe List * Compliance Breaches Hosts History Report Journal JournalHead VerifyJournal",
 	RightIssue:  "Now Observe Interval Wait Commit Session",
 	RightAppend: "Append Create",
-	RightAdmin:  "Delete SetRetention Trim * AcceptClock MakeStep Rebase Backup",
+	RightAdmin:  "Delete SetRetention Trim * AcceptClock MakeStep Rebase Backup Acknowledge TestAlerts",
 }
 
 // TestRules: the table is the design.
@@ -193,7 +193,9 @@ func TestRightOfEveryCall(t *testing.T) {
 		streams.ask("backup")
 		return store.BackupResult{}, nil
 	}
-	_, host := guarded(t, Services{Issuer: fakeIssuer{}, Node: node, Streams: streams}, Options{Access: crowd(0)})
+	evidence := newFakeEvidence()
+	evidence.ask = func(call string) { streams.ask("%s", call) }
+	_, host := guarded(t, Services{Issuer: fakeIssuer{}, Node: node, Streams: streams, Evidence: evidence}, Options{Access: crowd(0)})
 	client := newClient(t, h2c)
 	for _, m := range methods() {
 		need := rules()[m.procedure]

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -45,7 +46,7 @@ type Issuer interface {
 }
 
 // Node is what the services tell of this node and can ask of it. All its methods may be
-// called concurrently.
+// called concurrently. Who makes a decision is the name of a principal; empty: nobody in particular.
 type Node interface {
 	State() State
 	// Clients returns all that the NTP server remembers of its clients, the one heard last
@@ -54,14 +55,14 @@ type Node interface {
 	// AcceptClock takes the clock jump that is held, and returns it. It fails with
 	// ErrNothingHeld when there is none, and with ErrOtherJump when it differs from jump by
 	// more than a second.
-	AcceptClock(jump time.Duration) (taken time.Duration, err error)
+	AcceptClock(who string, jump time.Duration) (taken time.Duration, err error)
 	// MakeStep steps the clock to what the sources say, and returns by how much. It fails with
 	// ErrNotSteering where this node steers no clock, with ErrNoEstimate where the sources say
 	// nothing, and with ErrOtherOffset when what is left to correct differs from offset by more
 	// than 100 ms.
-	MakeStep(offset time.Duration) (taken time.Duration, err error)
+	MakeStep(who string, offset time.Duration) (taken time.Duration, err error)
 	// Rebase ends the given epoch and brings the hybrid clock back to the time.
-	Rebase(ctx context.Context, epoch uint64) (Rebased, error)
+	Rebase(ctx context.Context, who string, epoch uint64) (Rebased, error)
 	// Backup backs the store up, as store.Backup does.
 	Backup(ctx context.Context, dir string, progress func(store.Progress)) (store.BackupResult, error)
 }
@@ -157,6 +158,8 @@ func (s *State) issuing() bool {
 // Alarm is something that an operator should know.
 type Alarm struct {
 	Name     string
+	Labels   map[string]string // what it is about besides; nobody writes to it
+	Critical bool              // whether somebody should be woken up for it
 	Sentence string
 	Since    time.Time
 }
@@ -173,8 +176,13 @@ type Services struct {
 	Issuer  Issuer
 	Node    Node
 	Streams Streams
+	// Evidence proves how far the clocks were from UTC.
+	Evidence Evidence
 	// Timescale names what timestamps and intervals are measured on; empty: UTC.
 	Timescale string
+	// Web is the dashboard, for GET and HEAD of "/" and what is below "/ui/"; nil: there is none.
+	// What is below web.AssetsPath is open to everybody, the rest to who may read.
+	Web http.Handler
 }
 
 const (
@@ -225,6 +233,7 @@ type Server struct {
 	secrets   *secrets // nil: there is no TLS
 	gate      *gate
 	log       *slog.Logger
+	issued    atomic.Uint64
 }
 
 // Listen binds the addresses and reads the TLS files. It fails with a sentence that names the
@@ -266,6 +275,9 @@ func (s *Server) SetAccess(a Access) error { return s.gate.set(a) }
 
 // ReopenLog has the access log opened again: it may have been moved away.
 func (s *Server) ReopenLog() { s.gate.journal.again() }
+
+// Issued returns how many timestamps callers were given since the start, those of appends apart.
+func (s *Server) Issued() uint64 { return s.issued.Load() }
 
 // Addrs returns the addresses that are bound.
 func (s *Server) Addrs() []netip.AddrPort {
@@ -329,6 +341,7 @@ func (s *Server) Serve(ctx context.Context, services Services) error {
 
 // handler is what the server answers with.
 func (s *Server) handler(stopping context.Context, services Services) http.Handler {
+	services.Issuer = countingIssuer{services.Issuer, &s.issued}
 	return s.guardHost(newHandler(stopping, services, callsMax, s.gate, s.log))
 }
 
@@ -360,7 +373,7 @@ func newHandler(stopping context.Context, s Services, calls int, gate *gate, log
 		}),
 	}
 	limits := newLimits(calls, connect.NewErrorWriter(options...))
-	timescale := cmp.Or(s.Timescale, timescaleUTC)
+	timescale := timescaleOf(s)
 	mount := func(file protoreflect.FileDescriptor) func(path string, service http.Handler) {
 		return func(path string, service http.Handler) {
 			mux.Handle(path, guardCall(knownCalls(gate.guard(limits.apply(service), limits.refusals), file, limits.refusals)))
@@ -369,18 +382,30 @@ func newHandler(stopping context.Context, s Services, calls int, gate *gate, log
 	mount(rpc.File_truechimer_v1_clock_proto)(rpcconnect.NewClockServiceHandler(&clockService{s.Issuer, timescale, stopping}, options...))
 	mount(rpc.File_truechimer_v1_node_proto)(rpcconnect.NewNodeServiceHandler(newNodeService(stopping, s.Node, timescale), options...))
 	mount(rpc.File_truechimer_v1_stream_proto)(rpcconnect.NewStreamServiceHandler(&streamService{s.Streams, stopping}, options...))
+	mount(rpc.File_truechimer_v1_evidence_proto)(rpcconnect.NewEvidenceServiceHandler(&evidenceService{s.Evidence, stopping}, options...))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { report(w, nil) })
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().Unhealthy) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { report(w, s.Node.State().NotReady) })
-	mux.Handle("GET /metrics", gate.guardPlain(promhttp.HandlerFor(newRegistry(s.Node, gate.journal), promhttp.HandlerOpts{
+	health := func(reasons func(State) []string) http.Handler {
+		return gate.guardPlain(func(t *table) bool { return t.healthOpen }, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			report(w, reasons(s.Node.State()))
+		}))
+	}
+	mux.Handle("GET /healthz", health(func(s State) []string { return s.Unhealthy }))
+	mux.Handle("GET /readyz", health(func(s State) []string { return s.NotReady }))
+	mux.Handle("GET /metrics", gate.guardPlain(func(t *table) bool { return t.metricsOpen }, promhttp.HandlerFor(newRegistry(s.Node, s.Evidence, gate.journal), promhttp.HandlerOpts{
 		MaxRequestsInFlight: metricsInFlight,
 		Timeout:             metricsTimeout,
-	}), rule{right: RightRead}))
+	})))
+	if s.Web != nil {
+		mountDashboard(mux, gate, s.Web, limits)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "nothing here: calls are POST /truechimer.v1.ClockService/Now and the like; see also /livez /healthz /readyz /metrics", http.StatusNotFound)
 	})
 	return mux
 }
+
+// timescaleOf returns the name of what timestamps and intervals are measured on.
+func timescaleOf(s Services) string { return cmp.Or(s.Timescale, timescaleUTC) }
 
 // report answers a health check: 200 and "ok", or 503 and the reasons.
 func report(w http.ResponseWriter, reasons []string) {

@@ -61,11 +61,17 @@ func (n *fakeNode) Clients() []ntpserver.Client {
 	return slices.Clone(n.clients)
 }
 
-func (n *fakeNode) AcceptClock(jump time.Duration) (time.Duration, error) { return n.accept(jump) }
+func (n *fakeNode) AcceptClock(_ string, jump time.Duration) (time.Duration, error) {
+	return n.accept(jump)
+}
 
-func (n *fakeNode) MakeStep(offset time.Duration) (time.Duration, error) { return n.step(offset) }
+func (n *fakeNode) MakeStep(_ string, offset time.Duration) (time.Duration, error) {
+	return n.step(offset)
+}
 
-func (n *fakeNode) Rebase(_ context.Context, epoch uint64) (Rebased, error) { return n.rebase(epoch) }
+func (n *fakeNode) Rebase(_ context.Context, _ string, epoch uint64) (Rebased, error) {
+	return n.rebase(epoch)
+}
 
 func (n *fakeNode) Backup(ctx context.Context, dir string, progress func(store.Progress)) (store.BackupResult, error) {
 	return n.backup(ctx, dir, progress)
@@ -267,6 +273,9 @@ func serve(t *testing.T, services Services) string {
 // run serves until the test ends, or until what it returns is called.
 func run(t *testing.T, s *Server, services Services) (stop func()) {
 	t.Helper()
+	if services.Evidence == nil {
+		services.Evidence = newFakeEvidence()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, services) }()

@@ -20,6 +20,7 @@ type gate struct {
 	table     atomic.Pointer[table]
 	rules     map[string]rule
 	addresses *addresses
+	logins    logins
 	journal   *journal
 	// trusted reports whether a certificate is still one that would be taken now.
 	trusted func(leaf verified) bool
@@ -49,6 +50,7 @@ func (g *gate) set(a Access) error {
 		return err
 	}
 	g.table.Store(t)
+	g.logins.keep(t)
 	for l := range g.long {
 		if fault := g.still(l.caller); fault != nil {
 			l.end(fault)
@@ -167,10 +169,14 @@ func (g *gate) guard(next http.Handler, refusals *connect.ErrorWriter) http.Hand
 	})
 }
 
-// guardPlain is guard for what is not a call.
-func (g *gate) guardPlain(next http.Handler, need rule) http.Handler {
+// guardPlain lets those who may read have what is not a call, and everybody as long as open says so.
+func (g *gate) guardPlain(open func(*table) bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, fault := g.identify(r, need)
+		if open(g.table.Load()) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		c, fault := g.identify(r, toRead())
 		if fault == nil {
 			next.ServeHTTP(w, r)
 			return

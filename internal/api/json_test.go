@@ -154,7 +154,10 @@ func TestJSON(t *testing.T) {
 						NoClaim:  "nobody vouches for it",
 						NotReady: []string{"one", "two"},
 						Fenced:   errUnlisted,
-						Alarms:   []Alarm{{Name: "clock_jump", Sentence: "the clock jumped", Since: time.Unix(0, 5)}},
+						Alarms: []Alarm{
+							{Name: "clock_jump", Sentence: "the clock jumped", Since: time.Unix(0, 5)},
+							{Name: "breach", Labels: map[string]string{"profile": "finra-50ms", "clock": "system"}, Critical: true, Sentence: "it is 51 ms", Since: time.Unix(0, 6)},
+						},
 					}
 				})
 			},
@@ -176,7 +179,10 @@ func TestJSON(t *testing.T) {
 				},
 				"ntp":{"listen":[],"verdicts":{},"kernelDrops":"0"},
 				"ready":false,"notReady":["one","two"],
-				"alarms":[{"name":"clock_jump","sentence":"the clock jumped","sinceUnixNs":"5"}],
+				"alarms":[
+					{"name":"clock_jump","sentence":"the clock jumped","sinceUnixNs":"5","labels":{},"critical":false},
+					{"name":"breach","sentence":"it is 51 ms","sinceUnixNs":"6","labels":{"clock":"system","profile":"finra-50ms"},"critical":true}
+				],
 				"sources":{"known":0,"reachable":0,"agree":0,"following":"","followingAddress":"","followingStratum":0},
 				"streams":{
 					"closed":"0","streams":"0","watchers":0,"queued":0,"appends":"0","events":"0","bytes":"0","groups":"0",

@@ -14,6 +14,7 @@ import (
 // limits are what all calls share. They refuse a call in the protocol that it came in.
 type limits struct {
 	calls, sessions, watches, backups turnstile
+	verifications, reports, lookups   turnstile
 	requests, answers                 *memory
 	refusals                          *connect.ErrorWriter
 }
@@ -30,6 +31,11 @@ func newLimits(calls int, refusals *connect.ErrorWriter) *limits {
 		sessions: turnstile{make(chan struct{}, sessionsMax), errSessions},
 		watches:  turnstile{make(chan struct{}, store.WatchersMax), errWatches},
 		backups:  turnstile{make(chan struct{}, 1), errBackup},
+
+		verifications: turnstile{make(chan struct{}, verificationsMax), errVerifying},
+		reports:       turnstile{make(chan struct{}, reportsMax), errReporting},
+		lookups:       turnstile{make(chan struct{}, lookupsMax), errLookups},
+
 		requests: newMemory(requestsLenMax),
 		answers:  newMemory(answersLenMax),
 		refusals: refusals,
@@ -62,6 +68,9 @@ func (l *limits) apply(service http.Handler) http.Handler {
 	session := l.sessions.guard(openEnded(service), l.refusals)
 	watch := l.watches.guard(endless, l.refusals)
 	backup := l.backups.guard(endless, l.refusals)
+	verification := l.verifications.guard(openEnded(service), l.refusals)
+	report := l.reports.guard(plain, l.refusals)
+	lookup := l.lookups.guard(plain, l.refusals)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next := plain
 		switch r.URL.Path {
@@ -75,6 +84,13 @@ func (l *limits) apply(service http.Handler) http.Handler {
 			next = watch
 		case rpcconnect.NodeServiceBackupProcedure:
 			next = backup
+		case rpcconnect.EvidenceServiceVerifyJournalProcedure:
+			next = verification
+		case rpcconnect.EvidenceServiceReportProcedure:
+			next = report
+		case rpcconnect.EvidenceServiceBreachesProcedure, rpcconnect.EvidenceServiceAcknowledgeProcedure,
+			rpcconnect.EvidenceServiceHistoryProcedure, rpcconnect.EvidenceServiceJournalProcedure:
+			next = lookup
 		}
 		next.ServeHTTP(w, r)
 	})

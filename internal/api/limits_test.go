@@ -210,7 +210,7 @@ func TestLongWait(t *testing.T) {
 func TestCallLimit(t *testing.T) {
 	const limit = 2
 	issuer := newBlockedIssuer(false)
-	web := httptest.NewUnstartedServer(newHandler(t.Context(), Services{Issuer: issuer, Node: newFakeNode()}, limit, openGate(), quiet))
+	web := httptest.NewUnstartedServer(newHandler(t.Context(), Services{Issuer: issuer, Node: newFakeNode(), Evidence: newFakeEvidence()}, limit, openGate(), quiet))
 	web.Config.Protocols = new(http.Protocols)
 	web.Config.Protocols.SetHTTP1(true)
 	web.Config.Protocols.SetUnencryptedHTTP2(true)
@@ -399,7 +399,7 @@ func TestCloseUnserved(t *testing.T) {
 func TestListenerFails(t *testing.T) {
 	broken := brokenListener{newPipes()} // of its own: the other one must not end with it
 	s := &Server{listeners: []net.Listener{newPipes(), broken}, all: newConnections(10), gate: openGate(), log: quiet}
-	err := s.Serve(t.Context(), Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
+	err := s.Serve(t.Context(), Services{Issuer: fakeIssuer{}, Node: newFakeNode(), Evidence: newFakeEvidence()})
 	if !errors.Is(err, errUnlisted) || !strings.Contains(fmt.Sprint(err), "serve the API on") {
 		t.Errorf("got %v", err)
 	}

@@ -11,10 +11,17 @@ import (
 )
 
 // newRegistry returns a private registry: what is measured is read when it is scraped.
-func newRegistry(node Node, j *journal) *prometheus.Registry {
+func newRegistry(node Node, e Evidence, j *journal) *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newNodeCollector(node), newRefusalCollector(j))
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(nodeCollectors(node, e, j)...)
 	return r
+}
+
+// nodeCollectors are all that tell of a node; what they are made of is not used before something
+// is collected.
+func nodeCollectors(node Node, e Evidence, j *journal) []prometheus.Collector {
+	return []prometheus.Collector{newNodeCollector(node), newEvidenceCollector(e), newRefusalCollector(j)}
 }
 
 // metric is one line of the table: a name, what it means, and how to read it.

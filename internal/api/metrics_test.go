@@ -79,7 +79,7 @@ func TestMetrics(t *testing.T) {
 		"truechimer_store_free_bytes": 55, "truechimer_store_reserve_bytes": 56, "truechimer_store_nearly_full": 1,
 	}
 	for name, f := range families {
-		if !strings.HasPrefix(name, "truechimer_") || name == "truechimer_ntp_datagrams_total" || name == "truechimer_api_refusals_total" || strings.HasPrefix(name, "truechimer_source_") {
+		if !strings.HasPrefix(name, "truechimer_") || name == "truechimer_ntp_datagrams_total" || name == "truechimer_api_refusals_total" || strings.HasPrefix(name, "truechimer_source_") || ofEvidence(name) {
 			continue
 		}
 		w, ok := want[name]
@@ -134,7 +134,7 @@ func TestMetrics(t *testing.T) {
 // TestMetricLabels: no label has a value for each client, or for anything else that
 // outsiders bring along.
 func TestMetricLabels(t *testing.T) {
-	base := serve(t, Services{Issuer: fakeIssuer{}, Node: newFakeNode()})
+	base := serve(t, Services{Issuer: fakeIssuer{}, Node: newFakeNode(), Evidence: busyEvidence()})
 	client := newClient(t)
 	count := func() (n int) {
 		for _, f := range scrape(t, client, base) {
@@ -161,7 +161,7 @@ func TestMetricLabels(t *testing.T) {
 			}
 		}
 	}
-	if got, want := slices.Sorted(maps.Keys(labels)), []string{"address", "code", "mode", "name", "node", "outcome", "verdict", "version"}; !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(labels)), []string{"address", "channel", "clock", "code", "group", "mode", "name", "node", "outcome", "profile", "track", "verdict", "version"}; !slices.Equal(got, want) {
 		t.Errorf("labels %v, want %v", got, want)
 	}
 }

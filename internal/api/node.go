@@ -45,7 +45,7 @@ func (s *nodeService) Status(context.Context, *connect.Request[rpc.StatusRequest
 		Streams:  streamsMessage(&state.Streams),
 	}
 	for _, a := range state.Alarms {
-		r.Alarms = append(r.Alarms, &rpc.Alarm{Name: a.Name, Sentence: a.Sentence, SinceUnixNs: a.Since.UnixNano()})
+		r.Alarms = append(r.Alarms, &rpc.Alarm{Name: a.Name, Labels: a.Labels, Critical: a.Critical, Sentence: a.Sentence, SinceUnixNs: a.Since.UnixNano()})
 	}
 	return connect.NewResponse(r), nil
 }
@@ -201,16 +201,16 @@ func streamsMessage(s *store.StreamsStatus) *rpc.Streams {
 	}
 }
 
-func (s *nodeService) AcceptClock(_ context.Context, r *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error) {
-	taken, err := s.node.AcceptClock(time.Duration(r.Msg.JumpNs))
+func (s *nodeService) AcceptClock(ctx context.Context, r *connect.Request[rpc.AcceptClockRequest]) (*connect.Response[rpc.AcceptClockResponse], error) {
+	taken, err := s.node.AcceptClock(principal(ctx), time.Duration(r.Msg.JumpNs))
 	if err != nil {
 		return nil, callError(err)
 	}
 	return connect.NewResponse(&rpc.AcceptClockResponse{JumpNs: taken.Nanoseconds()}), nil
 }
 
-func (s *nodeService) MakeStep(_ context.Context, r *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error) {
-	taken, err := s.node.MakeStep(time.Duration(r.Msg.OffsetNs))
+func (s *nodeService) MakeStep(ctx context.Context, r *connect.Request[rpc.MakeStepRequest]) (*connect.Response[rpc.MakeStepResponse], error) {
+	taken, err := s.node.MakeStep(principal(ctx), time.Duration(r.Msg.OffsetNs))
 	if err != nil {
 		return nil, callError(err)
 	}
@@ -218,7 +218,7 @@ func (s *nodeService) MakeStep(_ context.Context, r *connect.Request[rpc.MakeSte
 }
 
 func (s *nodeService) Rebase(ctx context.Context, r *connect.Request[rpc.RebaseRequest]) (*connect.Response[rpc.RebaseResponse], error) {
-	done, err := s.node.Rebase(ctx, r.Msg.Epoch)
+	done, err := s.node.Rebase(ctx, principal(ctx), r.Msg.Epoch)
 	if err != nil {
 		return nil, callError(err)
 	}

@@ -20,7 +20,7 @@ func apiOptions(c *config.Config, log *slog.Logger) api.Options {
 
 // access is who may call what.
 func access(c *config.Config) api.Access {
-	a := api.Access{Anonymous: rights(c.AnonymousRights())}
+	a := api.Access{Anonymous: rights(c.AnonymousRights()), MetricsOpen: c.API.OpenMetrics, HealthClosed: !c.API.OpenHealth}
 	for i := range c.Principals {
 		p := &c.Principals[i]
 		known := api.Principal{

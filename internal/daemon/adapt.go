@@ -158,18 +158,30 @@ func (s streams) Watch(ctx context.Context, selection store.Selection, from stor
 func (d *Daemon) Clients() []ntpserver.Client { return d.ntp.Clients(clientsMax) }
 
 // MakeStep implements api.Node.
-func (d *Daemon) MakeStep(offset time.Duration) (time.Duration, error) {
-	return d.keeper.makeStep(offset)
+func (d *Daemon) MakeStep(who string, offset time.Duration) (time.Duration, error) {
+	taken, err := d.keeper.makeStep(offset)
+	if err == nil {
+		d.evidence.operated(who, "makestep", fmt.Sprintf("stepped by %v", taken))
+	}
+	return taken, err
 }
 
 // AcceptClock implements api.Node.
-func (d *Daemon) AcceptClock(jump time.Duration) (time.Duration, error) {
-	return d.keeper.accept(jump)
+func (d *Daemon) AcceptClock(who string, jump time.Duration) (time.Duration, error) {
+	taken, err := d.keeper.accept(jump)
+	if err == nil {
+		d.evidence.operated(who, "accept_clock", fmt.Sprintf("accepted a jump of %v", taken))
+	}
+	return taken, err
 }
 
 // Rebase implements api.Node.
-func (d *Daemon) Rebase(_ context.Context, epoch uint64) (api.Rebased, error) {
-	return d.keeper.rebase(epoch)
+func (d *Daemon) Rebase(_ context.Context, who string, epoch uint64) (api.Rebased, error) {
+	r, err := d.keeper.rebase(epoch)
+	if err == nil {
+		d.evidence.operated(who, "rebase", fmt.Sprintf("back by %v into epoch %d; the last timestamp before was %v", r.Back, r.Epoch, r.Last))
+	}
+	return r, err
 }
 
 // Backup implements api.Node.

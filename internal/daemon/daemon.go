@@ -15,6 +15,7 @@ import (
 	"github.com/truechimer/truechimer/internal/config"
 	"github.com/truechimer/truechimer/internal/sysclock"
 	"github.com/truechimer/truechimer/internal/upstream"
+	"github.com/truechimer/truechimer/internal/web"
 	"github.com/truechimer/truechimer/ntpserver"
 	"github.com/truechimer/truechimer/store"
 )
@@ -68,6 +69,8 @@ type Daemon struct {
 	store   *store.Store
 	issuer  *store.Issuer
 	streams *store.Streams
+
+	evidence *evidence
 }
 
 // Open binds the addresses, looks at the clock and opens the store; nothing is served
@@ -126,13 +129,13 @@ func (d *Daemon) open(o Options) (err error) {
 		return err
 	}
 	d.keeper.issuer, d.keeper.fault, d.keeper.space = d.issuer, d.store.Err, d.space
-	d.poller, err = newPoller(d.keeper.keeping, &o.Config, o.Logger)
+	d.poller, err = newPoller(d.keeper.keeping, &o.Config, d.measured, o.Logger)
 	if err != nil {
 		return err
 	}
 	d.keeper.poller = d.poller
 	d.keeper.tick(context.Background(), false)
-	return nil
+	return d.openEvidence(&o.Config) // once there is a time
 }
 
 // release closes what Open has opened, in the reverse order.
@@ -179,8 +182,8 @@ func (d *Daemon) leaveAnyway() error {
 }
 
 // Run serves until ctx ends or a part fails, and stops in order: first the API, so that
-// no call is left half done, then the NTP server, the streams, the issuer, the store and
-// the clock loop. It returns ErrStop when that takes longer than it may.
+// no call is left half done, then the NTP server, the poller, the evidence, the streams, the
+// issuer, the store and the clock loop. It returns ErrStop when that takes longer than it may.
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -194,10 +197,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 		name  string
 		serve func(context.Context) error
 	}{
+		{"evidence", d.evidence.run},
 		{"poller", func(ctx context.Context) error { d.poller.Run(ctx); return nil }},
 		{"NTP server", d.ntp.Serve},
 		{"API", func(ctx context.Context) error {
-			return d.api.Serve(ctx, api.Services{Issuer: d.issuer, Node: d, Streams: streams{d.streams}})
+			return d.api.Serve(ctx, d.services())
 		}},
 	}
 	stops := make([]func(), len(parts))
@@ -215,6 +219,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	<-ctx.Done()
 	timeout := time.After(stopMax) // before anything that may hang
 	d.log.Info("stopping")
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		d.evidence.stopsBecause(cause.Error())
+	}
 
 	stopped := make(chan error, 1)
 	go func() {
@@ -241,6 +248,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
+// services are what the API answers from, and the dashboard shows.
+func (d *Daemon) services() api.Services {
+	s := api.Services{Issuer: d.issuer, Node: d, Streams: streams{d.streams}, Evidence: d.evidence}
+	s.Web = web.New(api.NewAnswers(s), web.Options{Logger: d.log})
+	return s
+}
+
 // Reload takes over what can change without a restart, has the access log opened again, and returns what differs: a
 // Change that is not Live waits for the next start. It fails, and changes nothing, when
 // the result would not be valid.
@@ -263,6 +277,9 @@ func (d *Daemon) Reload(next config.Config) ([]config.Change, error) {
 		return nil, err
 	}
 	if err := d.api.SetAccess(access(&adopted)); err != nil {
+		return nil, err
+	}
+	if err := d.evidence.reload(&adopted, changes); err != nil {
 		return nil, err
 	}
 	d.api.ReopenLog()

@@ -47,6 +47,10 @@ func TestMetricsLint(t *testing.T) {
 	n := start(t, newFakeSystem(today(), synced), testConfig(dataDir(t), false), false)
 	n.ask()
 	n.now()
+	eventually(t, "the journal's first head", func() bool {
+		_, body := n.get("/metrics")
+		return strings.Contains(body, "\ntruechimer_journal_head ")
+	})
 	_, body := n.get("/metrics")
 	problems, err := promlint.New(strings.NewReader(body)).Lint()
 	if err != nil || len(problems) > 0 {

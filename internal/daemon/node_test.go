@@ -273,13 +273,19 @@ func (n *node) alarm(name string) string {
 // wantAlarms checks which alarms stand.
 func (n *node) wantAlarms(names ...string) {
 	n.t.Helper()
+	if got := n.alarms(); fmt.Sprint(got) != fmt.Sprint(names) {
+		n.t.Errorf("alarms %v, want %v", got, names)
+	}
+}
+
+// alarms returns the names of the alarms that stand.
+func (n *node) alarms() []string {
+	n.t.Helper()
 	got := []string{}
 	for _, a := range n.status().Alarms {
 		got = append(got, a.Name)
 	}
-	if fmt.Sprint(got) != fmt.Sprint(names) {
-		n.t.Errorf("alarms %v, want %v", got, names)
-	}
+	return got
 }
 
 // wantHealth checks the status of a health endpoint, and that the body says each sentence.

@@ -2,11 +2,15 @@ package daemon
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/truechimer/truechimer/hlc"
 	"github.com/truechimer/truechimer/internal/config"
+	"github.com/truechimer/truechimer/internal/rpc"
 	"github.com/truechimer/truechimer/internal/sysclock"
 	"github.com/truechimer/truechimer/store"
 )
@@ -84,3 +88,35 @@ func floorAt(system sysclock.System, bound, maxLead time.Duration) Floor {
 func Verify(ctx context.Context, dir string, progress func(Progress)) (VerifyReport, error) {
 	return store.Verify(ctx, dir, progress)
 }
+
+// VerifyJournal verifies the journal of a data directory that no daemon has open, or of a backup:
+// see store.VerifyJournal. heads are lines that were handed out, keys the public keys, in hexadecimal,
+// that may have signed; none: any may. progress is told how far it is. It fails with ErrHead where one
+// of these cannot be read; errors wrap store.ErrRefused where the directory was refused.
+func VerifyJournal(ctx context.Context, dir string, heads, keys []string, progress func(*rpc.VerifyJournalResponse)) (*rpc.VerifyJournalResponse, error) {
+	o := store.VerifyJournalOptions{Progress: func(p store.JournalProgress) {
+		progress(&rpc.VerifyJournalResponse{Checked: p.Checked, Total: p.Total})
+	}}
+	for _, line := range heads {
+		h, err := store.ParseJournalHead(line)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrHead, err)
+		}
+		o.Heads = append(o.Heads, h)
+	}
+	for _, digits := range keys {
+		key, err := hex.DecodeString(digits)
+		if err != nil || len(key) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("%w: %.80q is no public key: want %d hexadecimal digits, as truechimer journal head prints them", ErrHead, digits, 2*ed25519.PublicKeySize)
+		}
+		o.Keys = append(o.Keys, key)
+	}
+	r, err := store.VerifyJournal(ctx, dir, o)
+	if err != nil {
+		return nil, err
+	}
+	return verified(&r), nil
+}
+
+// ErrHead reports a head, or a key, that cannot be read.
+var ErrHead = errors.New("cannot be compared with")

@@ -18,8 +18,9 @@ import (
 // take its place.
 const falsetickerPatience = 30 * time.Minute
 
-// newPoller returns what asks the sources that c names, and hands what they say to the jury.
-func newPoller(k *keeping, c *config.Config, log *slog.Logger) (*upstream.Poller, error) {
+// newPoller returns what asks the sources that c names, and hands what they say to the jury;
+// measured is told of each measurement before.
+func newPoller(k *keeping, c *config.Config, measured func(upstream.Source, upstream.Measurement), log *slog.Logger) (*upstream.Poller, error) {
 	return upstream.New(upstream.PollerOptions{
 		Sources:   upstreamSources(c.Sources),
 		Sink:      k.jury,
@@ -28,6 +29,7 @@ func newPoller(k *keeping, c *config.Config, log *slog.Logger) (*upstream.Poller
 		Pivot:     pivotOf(k.drift.Saved),
 		Precision: ntp.Precision(sysclock.Precision()),
 		Addresses: localAddrs,
+		Measured:  measured,
 		Logger:    log,
 	})
 }

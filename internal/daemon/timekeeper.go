@@ -7,12 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/truechimer/truechimer/hlc"
+	"github.com/truechimer/truechimer/internal/alert"
 	"github.com/truechimer/truechimer/internal/api"
 	"github.com/truechimer/truechimer/internal/clock"
 	"github.com/truechimer/truechimer/internal/config"
@@ -66,10 +66,15 @@ type timekeeper struct {
 
 	held atomic.Int64 // the jump that is held, nanoseconds; 0 for none
 
-	mu       sync.Mutex // serialises ticks, settings and an operator's decisions
-	keeping  *keeping
-	poller   *upstream.Poller // nil: nobody is asked
-	steered  bool             // the hybrid clock has its first target
+	mu      sync.Mutex // serialises ticks, settings and an operator's decisions
+	keeping *keeping
+	poller  *upstream.Poller // nil: nobody is asked
+	steered bool             // the hybrid clock has its first target
+	// observe is told of every look at the clock, and returns what is wrong besides.
+	observe    func(before, s *clock.Snapshot, j *judged) []alert.Condition
+	conditions []alert.Condition // of the last look
+	// alert is told of all that is wrong, at Unix nanoseconds.
+	alert    func(now int64, standing []alert.Condition)
 	steering hlc.Steering
 	// lateSince is the monotonic clock when the ceiling was first seen late; 0: it is not.
 	lateSince time.Duration
@@ -100,6 +105,8 @@ func newTimekeeper(system sysclock.System, c *config.Config, open opener, log *s
 		physical: hlc.NewPhysical(system.Mono),
 		fault:    func() error { return nil },
 		space:    func() string { return "" },
+		observe:  func(_, _ *clock.Snapshot, _ *judged) []alert.Condition { return nil },
+		alert:    func(int64, []alert.Condition) {},
 		keeping:  keeping,
 	}
 	k.limit.Store(int64(c.Clock.ErrorLimit))
@@ -221,6 +228,7 @@ func (k *timekeeper) tick(ctx context.Context, set bool) {
 	k.tell(before, s)
 	k.noteSources(before, s, j)
 	k.steer(s)
+	k.conditions = k.observe(before, s, j)
 	k.raiseAlarms(s)
 }
 
@@ -343,63 +351,6 @@ func (k *timekeeper) ahead(s *clock.Snapshot, mono time.Duration) time.Duration 
 		return 0 // not steered yet
 	}
 	return time.Duration(p - leap.SmoothOf(s, mono).Unix)
-}
-
-// raiseAlarms brings the list of alarms up to date. Those that stood keep their time and
-// come first: their times do not tell, the clock may have jumped in between.
-func (k *timekeeper) raiseAlarms(s *clock.Snapshot) {
-	old := *k.alarms.Load()
-	alarms := make([]api.Alarm, len(old)) // those that stood, where they were; what is over stays empty
-	raise := func(name, sentence string) {
-		alarm := api.Alarm{Name: name, Sentence: sentence, Since: time.Unix(0, s.Time.To)}
-		i := slices.IndexFunc(old, func(a api.Alarm) bool { return a.Name == name })
-		if i < 0 {
-			alarms = append(alarms, alarm)
-			return
-		}
-		alarm.Since = old[i].Since
-		alarms[i] = alarm
-	}
-	issuer := k.issuer.Status()
-	if k.steering.Held {
-		raise("clock_jump", fmt.Sprintf("the system clock jumped by %v and no source confirms it: timestamps go on as if it had not; set the clock right, or run truechimer clock accept", k.steering.Jump.Round(time.Millisecond)))
-	}
-	if lead := issuer.Lead; issuer.Started && lead > issuer.MaxLead {
-		raise("hlc_ahead", fmt.Sprintf("the hybrid clock is %v ahead of its time, more than the max lead of %v, and issues nothing until that is worked off; wait, or run truechimer hlc rebase", lead.Round(time.Millisecond), issuer.MaxLead))
-	} else if behind := k.steering.Behind; behind > hlc.JumpMax {
-		advice := "wait, or run truechimer hlc rebase"
-		if behind <= issuer.MaxLead {
-			advice = "wait" // a rebase would be refused
-		}
-		raise("hlc_ahead", fmt.Sprintf("the hybrid clock is %v ahead of the clock and falls back slowly; %s", behind.Round(time.Millisecond), advice))
-	}
-	switch isLate := late(issuer, k.physical.Now()); {
-	case !isLate:
-		k.lateSince = 0
-	case k.lateSince == 0:
-		k.lateSince = s.Mono() // as it is for a moment after a start, or a step
-	case s.Mono()-k.lateSince >= store.CeilingWaitMax:
-		raise("ceiling_late", "the ceiling on disk has not been renewed in time, so that no timestamp can be issued: see whether the disk is slow or hangs")
-	}
-	if err := k.fault(); err != nil {
-		raise("store_fenced", err.Error())
-	}
-	if full := k.space(); full != "" {
-		raise("disk_full", full)
-	}
-	if j := k.judged.Load(); j.rival != "" {
-		raise("clock_rival", j.rival)
-	} else if offset, bound, ok := j.witness(k.keeping.scale, s, s.Mono()); ok && k.keeping.follow != nil && s.Claims() && offset.Abs() > bound+s.ErrorBound(s.Mono()) {
-		raise("clock_disputed", fmt.Sprintf("the sources say that the system clock is off by %v, which is more than %s claims for it and more than they can be wrong by: see truechimer sources, and whoever steers the clock", offset.Round(time.Microsecond), s.Source))
-	}
-	alarms = slices.DeleteFunc(alarms, func(a api.Alarm) bool { return a.Name == "" })
-	k.alarms.Store(&alarms)
-}
-
-// late reports whether an issuer that should issue cannot, because the ceiling that is on
-// disk is behind physical time.
-func late(issuer store.Status, physical int64) bool {
-	return issuer.Started && issuer.Err == nil && issuer.Ceiling <= hlc.FromUnix(physical)
 }
 
 // accept takes the jump that is held, if it is the one that was meant.

@@ -1274,7 +1274,11 @@ type Alarm struct {
 	// What is wrong, and what to do.
 	Sentence string `protobuf:"bytes,2,opt,name=sentence,proto3" json:"sentence,omitempty"`
 	// Since when, Unix nanoseconds.
-	SinceUnixNs   int64 `protobuf:"varint,3,opt,name=since_unix_ns,json=sinceUnixNs,proto3" json:"since_unix_ns,omitempty"`
+	SinceUnixNs int64 `protobuf:"varint,3,opt,name=since_unix_ns,json=sinceUnixNs,proto3" json:"since_unix_ns,omitempty"`
+	// What it is about besides, by name: profile, clock, source, address, group, host, channel.
+	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whether somebody should be woken up for it.
+	Critical      bool `protobuf:"varint,5,opt,name=critical,proto3" json:"critical,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1328,6 +1332,20 @@ func (x *Alarm) GetSinceUnixNs() int64 {
 		return x.SinceUnixNs
 	}
 	return 0
+}
+
+func (x *Alarm) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Alarm) GetCritical() bool {
+	if x != nil {
+		return x.Critical
+	}
+	return false
 }
 
 // SourcesRequest is empty.
@@ -2633,11 +2651,16 @@ const file_truechimer_v1_node_proto_rawDesc = "" +
 	"\fkernel_drops\x18\x03 \x01(\x04R\vkernelDrops\x1a;\n" +
 	"\rVerdictsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"[\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xec\x01\n" +
 	"\x05Alarm\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bsentence\x18\x02 \x01(\tR\bsentence\x12\"\n" +
-	"\rsince_unix_ns\x18\x03 \x01(\x03R\vsinceUnixNs\"\x10\n" +
+	"\rsince_unix_ns\x18\x03 \x01(\x03R\vsinceUnixNs\x128\n" +
+	"\x06labels\x18\x04 \x03(\v2 .truechimer.v1.Alarm.LabelsEntryR\x06labels\x12\x1a\n" +
+	"\bcritical\x18\x05 \x01(\bR\bcritical\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x10\n" +
 	"\x0eSourcesRequest\"b\n" +
 	"\x0fSourcesResponse\x12/\n" +
 	"\asources\x18\x01 \x03(\v2\x15.truechimer.v1.SourceR\asources\x12\x1e\n" +
@@ -2776,7 +2799,7 @@ func file_truechimer_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_truechimer_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_truechimer_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_truechimer_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_truechimer_v1_node_proto_goTypes = []any{
 	(ClockState)(0),             // 0: truechimer.v1.ClockState
 	(ClientsOrder)(0),           // 1: truechimer.v1.ClientsOrder
@@ -2805,7 +2828,8 @@ var file_truechimer_v1_node_proto_goTypes = []any{
 	(*BackupResponse)(nil),      // 24: truechimer.v1.BackupResponse
 	(*BackupResult)(nil),        // 25: truechimer.v1.BackupResult
 	nil,                         // 26: truechimer.v1.Ntp.VerdictsEntry
-	nil,                         // 27: truechimer.v1.Source.OutcomesEntry
+	nil,                         // 27: truechimer.v1.Alarm.LabelsEntry
+	nil,                         // 28: truechimer.v1.Source.OutcomesEntry
 }
 var file_truechimer_v1_node_proto_depIdxs = []int32{
 	6,  // 0: truechimer.v1.StatusResponse.node:type_name -> truechimer.v1.Node
@@ -2818,30 +2842,31 @@ var file_truechimer_v1_node_proto_depIdxs = []int32{
 	0,  // 7: truechimer.v1.Clock.state:type_name -> truechimer.v1.ClockState
 	0,  // 8: truechimer.v1.Clock.system_state:type_name -> truechimer.v1.ClockState
 	26, // 9: truechimer.v1.Ntp.verdicts:type_name -> truechimer.v1.Ntp.VerdictsEntry
-	13, // 10: truechimer.v1.SourcesResponse.sources:type_name -> truechimer.v1.Source
-	27, // 11: truechimer.v1.Source.outcomes:type_name -> truechimer.v1.Source.OutcomesEntry
-	1,  // 12: truechimer.v1.ClientsRequest.order:type_name -> truechimer.v1.ClientsOrder
-	16, // 13: truechimer.v1.ClientsResponse.clients:type_name -> truechimer.v1.NtpClient
-	25, // 14: truechimer.v1.BackupResponse.result:type_name -> truechimer.v1.BackupResult
-	2,  // 15: truechimer.v1.NodeService.Status:input_type -> truechimer.v1.StatusRequest
-	11, // 16: truechimer.v1.NodeService.Sources:input_type -> truechimer.v1.SourcesRequest
-	14, // 17: truechimer.v1.NodeService.Clients:input_type -> truechimer.v1.ClientsRequest
-	17, // 18: truechimer.v1.NodeService.AcceptClock:input_type -> truechimer.v1.AcceptClockRequest
-	19, // 19: truechimer.v1.NodeService.MakeStep:input_type -> truechimer.v1.MakeStepRequest
-	21, // 20: truechimer.v1.NodeService.Rebase:input_type -> truechimer.v1.RebaseRequest
-	23, // 21: truechimer.v1.NodeService.Backup:input_type -> truechimer.v1.BackupRequest
-	3,  // 22: truechimer.v1.NodeService.Status:output_type -> truechimer.v1.StatusResponse
-	12, // 23: truechimer.v1.NodeService.Sources:output_type -> truechimer.v1.SourcesResponse
-	15, // 24: truechimer.v1.NodeService.Clients:output_type -> truechimer.v1.ClientsResponse
-	18, // 25: truechimer.v1.NodeService.AcceptClock:output_type -> truechimer.v1.AcceptClockResponse
-	20, // 26: truechimer.v1.NodeService.MakeStep:output_type -> truechimer.v1.MakeStepResponse
-	22, // 27: truechimer.v1.NodeService.Rebase:output_type -> truechimer.v1.RebaseResponse
-	24, // 28: truechimer.v1.NodeService.Backup:output_type -> truechimer.v1.BackupResponse
-	22, // [22:29] is the sub-list for method output_type
-	15, // [15:22] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	27, // 10: truechimer.v1.Alarm.labels:type_name -> truechimer.v1.Alarm.LabelsEntry
+	13, // 11: truechimer.v1.SourcesResponse.sources:type_name -> truechimer.v1.Source
+	28, // 12: truechimer.v1.Source.outcomes:type_name -> truechimer.v1.Source.OutcomesEntry
+	1,  // 13: truechimer.v1.ClientsRequest.order:type_name -> truechimer.v1.ClientsOrder
+	16, // 14: truechimer.v1.ClientsResponse.clients:type_name -> truechimer.v1.NtpClient
+	25, // 15: truechimer.v1.BackupResponse.result:type_name -> truechimer.v1.BackupResult
+	2,  // 16: truechimer.v1.NodeService.Status:input_type -> truechimer.v1.StatusRequest
+	11, // 17: truechimer.v1.NodeService.Sources:input_type -> truechimer.v1.SourcesRequest
+	14, // 18: truechimer.v1.NodeService.Clients:input_type -> truechimer.v1.ClientsRequest
+	17, // 19: truechimer.v1.NodeService.AcceptClock:input_type -> truechimer.v1.AcceptClockRequest
+	19, // 20: truechimer.v1.NodeService.MakeStep:input_type -> truechimer.v1.MakeStepRequest
+	21, // 21: truechimer.v1.NodeService.Rebase:input_type -> truechimer.v1.RebaseRequest
+	23, // 22: truechimer.v1.NodeService.Backup:input_type -> truechimer.v1.BackupRequest
+	3,  // 23: truechimer.v1.NodeService.Status:output_type -> truechimer.v1.StatusResponse
+	12, // 24: truechimer.v1.NodeService.Sources:output_type -> truechimer.v1.SourcesResponse
+	15, // 25: truechimer.v1.NodeService.Clients:output_type -> truechimer.v1.ClientsResponse
+	18, // 26: truechimer.v1.NodeService.AcceptClock:output_type -> truechimer.v1.AcceptClockResponse
+	20, // 27: truechimer.v1.NodeService.MakeStep:output_type -> truechimer.v1.MakeStepResponse
+	22, // 28: truechimer.v1.NodeService.Rebase:output_type -> truechimer.v1.RebaseResponse
+	24, // 29: truechimer.v1.NodeService.Backup:output_type -> truechimer.v1.BackupResponse
+	23, // [23:30] is the sub-list for method output_type
+	16, // [16:23] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_truechimer_v1_node_proto_init() }
@@ -2859,7 +2884,7 @@ func file_truechimer_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_truechimer_v1_node_proto_rawDesc), len(file_truechimer_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,9 +1,9 @@
 // Command peers brings what the tests need and this machine lacks: the stock NTP
-// programs that ours is tried against, and a few harmless tools.
+// programs that ours is tried against, Prometheus's promtool, and a few harmless tools.
 //
 //	go run ./hack/cmd/peers DIR
 //
-// The NTP programs are downloaded from Debian's packages and unpacked into DIR,
+// The NTP programs and promtool are downloaded from Debian's packages and unpacked into DIR,
 // never installed: installing starts services that would steer the clock. Each
 // has a wrapper in DIR/bin. The tools are installed. Both need root; without, the
 // command says what is left out, and fails.
@@ -34,6 +34,7 @@ func tools() []tool {
 		{"/usr/bin/python3", []string{"python3"}, "ntpdig and the example in Python"},
 		{"/etc/services", []string{"netbase"}, "rdate"},
 		{"gcc", []string{"gcc", "libc6-dev"}, "the race detector"},
+		{"chromium", []string{"chromium", "fonts-dejavu-core"}, "the dashboard in a browser"},
 	}
 }
 
@@ -50,11 +51,12 @@ func peers() []peer {
 		{"usr/bin/chronyc", []string{"--version"}, "chronyc (chrony) version"},
 		{"usr/bin/ntpdig", []string{"--version"}, "ntpdig ntpsec"},
 		{"usr/sbin/rdate", nil, "Usage: rdate"},
+		{"usr/bin/promtool", []string{"--version"}, "promtool, version"},
 	}
 }
 
 // peerPackages are the packages that peers are in; their libraries follow.
-func peerPackages() []string { return []string{"chrony", "ntpsec-ntpdig", "rdate"} }
+func peerPackages() []string { return []string{"chrony", "ntpsec-ntpdig", "rdate", "prometheus"} }
 
 func main() {
 	if len(os.Args) != 2 {
@@ -101,7 +103,7 @@ func leftOut(lacking []tool, broken error) error {
 		parts = append(parts, fmt.Sprintf("%s (for %s)", strings.Join(t.packages, " and "), t.use))
 	}
 	if broken != nil {
-		parts = append(parts, "the NTP programs that ours is tried against")
+		parts = append(parts, "the NTP programs that ours is tried against, and promtool")
 	}
 	return fmt.Errorf("these can be had by root on Debian only, so what needs them is left out: %s", strings.Join(parts, "; "))
 }
@@ -234,8 +236,8 @@ func followUp(debs string, have []string) ([]string, error) {
 }
 
 // needed lists the packages of a Depends field that an unpacked program needs to
-// start: libraries and Python modules. Of alternatives it takes the first. The C
-// library is always there, and must be the machine's own.
+// start: libraries, but for those of browsers, and Python modules. Of alternatives it takes the
+// first. The C library is always there, and must be the machine's own.
 func needed(depends string) []string {
 	var names []string
 	for item := range strings.SplitSeq(depends, ",") {
@@ -244,7 +246,7 @@ func needed(depends string) []string {
 			continue
 		}
 		name, _, _ := strings.Cut(fields[0], ":") // python3:any
-		wanted := strings.HasPrefix(name, "lib") || strings.HasPrefix(name, "python3-")
+		wanted := strings.HasPrefix(name, "lib") && !strings.HasPrefix(name, "libjs-") || strings.HasPrefix(name, "python3-")
 		if wanted && name != "libc6" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
