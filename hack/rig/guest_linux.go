@@ -74,6 +74,12 @@ func runPlan(planFile string, console io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if p.Receiver != nil {
+		_, err = startRole("receive", instructions)
+		if err != nil {
+			return err
+		}
+	}
 	return steer(p, console)
 }
 
@@ -163,6 +169,8 @@ func guestRole(args []string) error {
 		return reference(args[1])
 	case len(args) == 2 && args[0] == "observe":
 		return observe(args[1])
+	case len(args) == 2 && args[0] == "receive":
+		return receive(args[1])
 	case len(args) == 3 && args[0] == "put": // a namespace's own settings need a process in it
 		return os.WriteFile(args[1], []byte(args[2]), 0o644)
 	default:
@@ -202,6 +210,10 @@ func steer(p plan, console io.Writer) error {
 			return fmt.Errorf("%s: %w", e.Kind, err)
 		}
 	}
+	err = ask(p, tell)
+	if err != nil {
+		return err
+	}
 	err = c.stop()
 	if err != nil {
 		return err
@@ -232,6 +244,10 @@ func cause(e event, p route) error {
 		gone := p
 		gone.LossPct = 100
 		return setRoute("change", gone)
+	case networkSlow:
+		slow := p
+		slow.Up.Base, slow.Down.Base = e.By, slow.Down.Jitter
+		return setRoute("change", slow)
 	case networkBack:
 		return setRoute("change", p)
 	case stepped:

@@ -5,10 +5,11 @@
 //	go run ./hack/rig run [flags]      scenarios × contenders × repeats
 //	go run ./hack/rig table FILE...    the figures of such runs, side by side
 //	go run ./hack/rig list             the scenarios
+//	go run ./hack/rig evidence [flags] our evidence through outage, breach and recovery
 //	go run ./hack/rig kernel           builds the guest kernel, which run does too
 //
 // Inside the guest the same program is the first process, the reference servers,
-// and the observer.
+// the observer, and who receives alerts.
 package main
 
 import (
@@ -21,7 +22,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: rig run [flags] | table FILE... | list | kernel"
+const usage = "usage: rig run [flags] | table FILE... | list | evidence [flags] | kernel"
 
 var errUsage = errors.New(usage)
 
@@ -55,6 +56,8 @@ func command(args []string) error {
 		return tableCommand(rest, os.Stdout)
 	case "list":
 		return list(os.Stdout)
+	case "evidence":
+		return evidenceCommand(ctx, rest, os.Stdout, os.Stderr)
 	case "kernel":
 		path, err := buildKernel(ctx, os.Stderr)
 		if err != nil {

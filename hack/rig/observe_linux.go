@@ -75,7 +75,7 @@ func observation(l law) (record, error) {
 	}
 	const ppm = 1 << 16 // of the kernel's scaled frequency
 	return record{
-		Kind: observed, OffsetNs: l.at(raw) - real,
+		Kind: observed, RawNs: raw, UnixNs: real, OffsetNs: l.at(raw) - real,
 		MaxErrorUs: kernel.Maxerror, EstErrorUs: kernel.Esterror, Status: kernel.Status,
 		FreqPPM: float64(kernel.Freq) / ppm, Tick: kernel.Tick,
 	}, nil

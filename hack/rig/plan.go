@@ -42,6 +42,8 @@ type plan struct {
 	Seed      [32]byte // of the guest's random numbers
 	Modules   []string `json:",omitempty"` // of the kernel, in the order in which to load them
 	Contender guestProgram
+	Receiver  *receiver  `json:",omitempty"` // of the contender's alerts; nil: there is none
+	Questions []question `json:",omitempty"` // to the contender, before it ends
 }
 
 // server is one NTP server that the reference plays.

@@ -18,6 +18,9 @@ type record struct {
 	Kind    recordKind
 	Seconds float64
 
+	// The instant, where it matters: by CLOCK_MONOTONIC_RAW, and as the clock had it.
+	RawNs, UnixNs int64 `json:",omitempty"`
+
 	// Of an observation: the truth minus the clock, and what the kernel says of it.
 	OffsetNs               int64   `json:",omitempty"`
 	MaxErrorUs, EstErrorUs int64   `json:",omitempty"`
@@ -26,6 +29,8 @@ type record struct {
 	Tick                   int64   `json:",omitempty"`
 
 	StepNs int64  `json:",omitempty"` // positive: forward
+	Code   int    `json:",omitempty"` // of HTTP, with which a message was answered
+	Name   string `json:",omitempty"` // of the question
 	Text   string `json:",omitempty"`
 }
 
@@ -33,10 +38,12 @@ type recordKind string
 
 const (
 	observed recordKind = "observed"
-	step     recordKind = "step"  // the clock was set, by whomever
-	happened recordKind = "event" // of the plan
-	said     recordKind = "said"  // by the contender
-	ended    recordKind = "ended" // all went as planned; the last record of a run
+	step     recordKind = "step"     // the clock was set, by whomever
+	happened recordKind = "event"    // of the plan
+	said     recordKind = "said"     // by the contender
+	received recordKind = "received" // a message of the contender's
+	answered recordKind = "answered" // a part of the answer to a question, see pack
+	ended    recordKind = "ended"    // all went as planned; the last record of a run
 	failed   recordKind = "failed"
 )
 

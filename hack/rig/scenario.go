@@ -45,13 +45,14 @@ type oscillator struct {
 type event struct {
 	At   time.Duration // since the contender's start
 	Kind eventKind
-	By   time.Duration // of a step; positive: forward
+	By   time.Duration // of a step, positive: forward; of a slow network, the delay up to the servers
 }
 
 type eventKind string
 
 const (
 	networkGone eventKind = "network gone"
+	networkSlow eventKind = "network slow"
 	networkBack eventKind = "network back"
 	stepped     eventKind = "stepped" // by another hand than the contender's
 )
