@@ -223,16 +223,23 @@ func (e *evidence) configBefore() (hash string, err error) {
 	return entry.GetConfigured().GetConfigHash(), err
 }
 
-// last returns the entry of some kinds that was written last, whatever the clock said then.
+// last returns the entry of some kinds that was written last; ok is false where there is none.
 func (e *evidence) last(kinds ...compliance.Kind) (entry *rpc.JournalEntry, ok bool, err error) {
-	latest := uint64(0)
-	err = e.recorder.Find(context.Background(), 0, maxUnix, kinds, func(r compliance.Record) error {
-		if r.Sequence > latest {
-			latest, entry, ok = r.Sequence, r.Entry, true
+	var latest store.JournalRecord
+	for _, k := range kinds {
+		r, found, err := e.journal.Last(uint8(k))
+		if err != nil {
+			return nil, false, err
 		}
-		return nil
-	})
-	return entry, ok, err
+		if found && r.Sequence > latest.Sequence {
+			latest, ok = r, true
+		}
+	}
+	if !ok {
+		return nil, false, nil
+	}
+	entry, err = compliance.Decode(latest)
+	return entry, err == nil, err
 }
 
 // configHash is of all that the file says, what is not put on record too.
@@ -268,13 +275,17 @@ func (e *evidence) run(ctx context.Context) error {
 	return failed
 }
 
-// look asks for what takes too long for the clock loop, once a second.
+// look asks for what takes too long for the clock loop: for the hosts once a second, and for the clients of
+// the NTP server, of which there can be many, every clientsEvery.
 func (e *evidence) look(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
-		if n%int(askersEvery/time.Second) == 0 {
+		if n%int(clientsEvery/time.Second) == 0 {
 			e.clients.Store(int64(e.remembered()))
+			if len(e.config.Load().Monitors) > 0 { // nobody else asks who they are
+				e.asked.read()
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -283,9 +294,6 @@ func (e *evidence) look(ctx context.Context) {
 		}
 		standing := e.hosts.Conditions()
 		e.wrong.Store(&standing)
-		if len(e.config.Load().Monitors) > 0 { // nobody else asks
-			e.asked.refresh(time.Now())
-		}
 	}
 }
 

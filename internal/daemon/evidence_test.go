@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/truechimer/truechimer/internal/rpc"
 	"github.com/truechimer/truechimer/internal/rpc/rpcconnect"
 	"github.com/truechimer/truechimer/internal/sysclock"
+	"github.com/truechimer/truechimer/ntpserver"
 )
 
 // receiver is a webhook that remembers what it was told.
@@ -348,5 +350,24 @@ func TestEvidenceOfConfiguration(t *testing.T) {
 	bad.Monitors = []config.Monitor{{Name: "m", Hosts: []string{"10.0.0.0/8"}, Interval: time.Minute, Profile: "finra-50ms"}}
 	if _, err := n.d.Reload(bad); err == nil {
 		t.Error("a group of sixteen million hosts was taken")
+	}
+}
+
+// When an address asked last is as of the last read, in whatever clothes it comes.
+func TestAskers(t *testing.T) {
+	at := time.Unix(1_790_000_000, 5)
+	list := []ntpserver.Client{{Addr: netip.MustParseAddr("192.0.2.1"), Last: at}}
+	a := newAskers(func() []ntpserver.Client { return list })
+	if _, ok := a.when(netip.MustParseAddr("192.0.2.1")); ok {
+		t.Error("known before the list was read")
+	}
+	a.read()
+	list = nil
+	if unix, ok := a.when(netip.MustParseAddr("::ffff:192.0.2.1")); !ok || unix != at.UnixNano() {
+		t.Errorf("asked at %d, %v", unix, ok)
+	}
+	a.read()
+	if _, ok := a.when(netip.MustParseAddr("192.0.2.1")); ok {
+		t.Error("known after it was forgotten")
 	}
 }

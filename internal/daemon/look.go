@@ -2,7 +2,7 @@ package daemon
 
 import (
 	"net/netip"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/truechimer/truechimer/hlc"
@@ -127,43 +127,34 @@ func (e *evidence) values(s *clock.Snapshot, second *compliance.Second, mono tim
 	return list
 }
 
-// askers tells when an address asked this node last over NTP, as of some seconds ago: the list of
-// all of them is long. Its methods may be called concurrently.
+// clientsEvery is how often the clients of the NTP server are counted, and listed.
+const clientsEvery = 10 * time.Second
+
+// askers tells when an address asked this node last over NTP, as of the last read. Its methods may be
+// called concurrently.
 type askers struct {
 	clients func() []ntpserver.Client
-
-	mu   sync.Mutex
-	read time.Time
-	last map[netip.Addr]int64
+	last    atomic.Pointer[map[netip.Addr]int64] // Unix nanoseconds
 }
 
-// askersEvery is how often the list is read.
-const askersEvery = 10 * time.Second
+func newAskers(clients func() []ntpserver.Client) *askers {
+	a := &askers{clients: clients}
+	a.last.Store(new(map[netip.Addr]int64))
+	return a
+}
 
-func newAskers(clients func() []ntpserver.Client) *askers { return &askers{clients: clients} }
-
-// refresh reads the list, unless that was done a moment ago.
-func (a *askers) refresh(now time.Time) {
-	a.mu.Lock()
-	fresh := a.last != nil && now.Sub(a.read) < askersEvery
-	a.mu.Unlock()
-	if fresh {
-		return
-	}
+// read lists the clients anew.
+func (a *askers) read() {
 	list := a.clients()
 	last := make(map[netip.Addr]int64, len(list))
 	for _, c := range list {
 		last[c.Addr.Unmap()] = c.Last.UnixNano()
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.read, a.last = now, last
+	a.last.Store(&last)
 }
 
 // when returns when an address asked last, Unix nanoseconds; false: not that we remember.
 func (a *askers) when(addr netip.Addr) (unix int64, ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	unix, ok = a.last[addr.Unmap()]
+	unix, ok = (*a.last.Load())[addr.Unmap()]
 	return unix, ok
 }
